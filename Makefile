@@ -73,8 +73,7 @@ $(call lib,$(1)): $(call objects,daemon/$(1))
 endef
 $(foreach layer,$(LAYERS),$(eval $(call library,$(layer))))
 
-link = $(call say,LD,$@)
-link += $(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
+link = $(call say,LD,$@)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LIBS)
 
 $(O)/usbcryptd: $(O)/daemon/main.o $(foreach l,bus core device keys protocol util,$(call lib,$(l)))
 	$(link)
@@ -86,7 +85,7 @@ $(O)/usbctl: $(call objects,client) $(call lib,util)
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(foreach l,$(LAYERS),$(call lib,$(l)))
 	$(link) $$(pkg-config --libs $(UNIT_PACKAGES))
 
-.PRECIOUS: $(O)/tests/unit/%.o
+.PRECIOUS: $(O)/%.o
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
 
 clean:  ## remove what was built
