@@ -24,9 +24,9 @@ static const RecordShape shapes[RECORD_TYPE_MAX] = {
 	[RECORD_DRIVE] = {true, false, sizeof(DriveRecord)},
 	[RECORD_KEY] = {true, false, sizeof(KeyRecord)},
 	[RECORD_RESULT] = {true, false, sizeof(ResultRecord)},
-	[RECORD_NODE_SYNC] = {true, false, 0},
-	[RECORD_NODE_DROP] = {true, false, 0},
-	[RECORD_NODE_ALIVE] = {true, false, 0},
+	[RECORD_NODE_SYNC] = {true, false, sizeof(NodeRequestRecord)},
+	[RECORD_NODE_DROP] = {true, false, sizeof(NodeRequestRecord)},
+	[RECORD_NODE_ALIVE] = {true, false, sizeof(NodeRequestRecord)},
 	[RECORD_NODE_DONE] = {true, false, sizeof(NodeDoneRecord)},
 };
 

@@ -18,7 +18,9 @@
  *                        <-------  RESULT              always the last one, then the worker exits
  *
  * A node helper is spoken to by a worker over another socketpair: NODE_SYNC, NODE_DROP, NODE_ALIVE, each
- * answered by NODE_DONE.
+ * answered by NODE_DONE with the request's token. A socketpair may outlive a worker, and a worker may be
+ * killed between a request and its answer: an answer whose token is not that of the question is thrown away,
+ * so that no barrier is ever believed on the word of an older one.
  */
 
 #include "util/macro.h"
@@ -154,8 +156,14 @@ typedef struct ResultRecord {
 	char message[256];          /* more about it, for people: escaped, NUL-terminated; or "" */
 } ResultRecord;
 
+typedef struct NodeRequestRecord {
+	uint64_t token; /* any number that was not used before on this socketpair */
+} NodeRequestRecord;
+
 typedef struct NodeDoneRecord {
+	uint64_t token; /* of the request */
 	int32_t result; /* 0, or a negative errno; for NODE_ALIVE 1 or 0 */
+	uint32_t reserved;
 } NodeDoneRecord;
 
 typedef struct RecordHeader {
@@ -178,6 +186,7 @@ typedef struct Record {
 		DriveRecord drive;
 		KeyRecord key;
 		ResultRecord result;
+		NodeRequestRecord node_request;
 		NodeDoneRecord node_done;
 	};
 } Record;
