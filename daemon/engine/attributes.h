@@ -10,9 +10,11 @@
 
 #include <stdbool.h>
 
-#define ATTRIBUTES_PATH_MAX  4096        /* bytes of a path from the drive's root, without NUL */
-#define ATTRIBUTES_XATTR_MAX (48 * 1024) /* bytes of all extended attributes of a file, names included */
-#define RUN_ID_SIZE          16
+#define ATTRIBUTES_PATH_MAX   4096        /* bytes of a path from the drive's root, without NUL */
+#define ATTRIBUTES_XATTR_MAX  (48 * 1024) /* bytes of all extended attributes of a file, names included */
+#define ATTRIBUTES_XATTRS_MAX 256         /* how many extended attributes */
+#define ATTRIBUTES_SIZE_MAX   65536       /* bytes of all type-length-values together */
+#define RUN_ID_SIZE           16
 
 typedef enum AttributeField {
 	ATTRIBUTE_PATH = 1 << 0,
@@ -53,7 +55,16 @@ DEFINE_CLEANUP(Attributes *, attributes_free)
 /* Frees what a stack-allocated one owns, and zeroes it. */
 void attributes_clear(Attributes *attributes);
 
-/* To and from type-length-values. A value that is out of bounds, a repeated field, or an unknown field whose
- * critical bit is set is -EBADMSG; an unknown field without that bit is skipped. */
+/* Whether these bytes can be a file's path on a drive: 1..ATTRIBUTES_PATH_MAX of them, relative, every
+ * component non-empty and neither "." nor "..", no NUL, and not below USBCRYPT_DIRECTORY (in any case of its
+ * letters: FAT does not tell them apart). */
+bool attributes_path_is_valid(const char *path, size_t size);
+
+/* To type-length-values, the same bytes for the same attributes whatever the order of the xattrs. -EINVAL: a
+ * value is out of bounds or two xattrs have one name. -EMSGSIZE: path or xattrs are too long or too many.
+ * *ret_bytes is the caller's to free. */
 int attributes_encode(const Attributes *attributes, uint8_t **ret_bytes, size_t *ret_size);
+
+/* From type-length-values. A value that is out of bounds, a repeated or misplaced field is -EBADMSG; an
+ * unknown field whose critical bit is set is -EOPNOTSUPP, one without that bit is skipped. */
 int attributes_decode(const uint8_t *bytes, size_t size, Attributes **ret_attributes);

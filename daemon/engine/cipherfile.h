@@ -34,7 +34,9 @@ DEFINE_CLEANUP(Cipherfile *, cipherfile_free)
 
 /* Begins a new file: draws file id and salt, derives its keys from `file_root` (SUBKEY_FILE_ROOT of `epoch`),
  * and builds its head, which the caller writes first. *ret_head (the caller's to free) holds *ret_size bytes.
- * -EOPNOTSUPP: the suite is not available here. -EMSGSIZE: the attributes are too long. */
+ * Path and size must be among the attributes. -EOPNOTSUPP: the suite is not available here. -EMSGSIZE: the
+ * attributes are too long. -EINVAL: an attribute is missing or out of bounds. -ENOMEM, -EPERM: no memory, or
+ * none that can be locked. */
 int cipherfile_create(const Secret *file_root, const uint8_t drive_id[DRIVE_ID_SIZE], uint32_t epoch,
 	Suite suite, const Attributes *attributes, Cipherfile **ret_file, uint8_t **ret_head,
 	size_t *ret_size);
@@ -49,7 +51,8 @@ size_t cipherfile_head_size(const uint8_t *fixed);
 
 /* Opens a head (exactly cipherfile_head_size() bytes) in the order range checks, commitment, header MAC,
  * sealed attributes. Sets *ret_reason when it returns -EBADMSG: REASON_FOREIGN (another drive's id or key
- * epoch), REASON_UNSUPPORTED (version, suite or requires bits unknown here) or REASON_TAMPERED.
+ * epoch), REASON_UNSUPPORTED (version, suite, requires bits or a critical attribute unknown here) or
+ * REASON_TAMPERED. Path and size are always among the attributes.
  * *ret_attributes is the caller's: attributes_free(). */
 int cipherfile_open(const Secret *file_root, const uint8_t drive_id[DRIVE_ID_SIZE], uint32_t epoch,
 	const uint8_t *head, size_t size, Cipherfile **ret_file, Attributes **ret_attributes,
@@ -69,6 +72,10 @@ int cipherfile_seal_chunk(const Cipherfile *file, uint64_t index, bool last, con
  * nothing of it is to be used. */
 int cipherfile_open_chunk(const Cipherfile *file, uint64_t index, bool last, const uint8_t *sealed,
 	size_t size, uint8_t *plain);
+
+/* Whether an encrypted file of `file_size` bytes is as long as its attributes say: -EBADMSG when bytes are
+ * missing or too many. To be asked before the first chunk is read. */
+int cipherfile_check_size(const Cipherfile *file, const Attributes *attributes, uint64_t file_size);
 
 /* The size of the whole encrypted file for a plaintext of `plain_size` bytes behind a head of `head_size`. */
 uint64_t cipherfile_sealed_size(size_t head_size, uint64_t plain_size);

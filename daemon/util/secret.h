@@ -14,8 +14,8 @@
 
 typedef struct Secret Secret;
 
-/* The longest secret: a passphrase of this many bytes, or any key. */
-#define SECRET_SIZE_MAX 4096
+/* The longest secret: a passphrase as code points while it is normalised, or a slab of many keys. */
+#define SECRET_SIZE_MAX 8192
 
 /* Initialises libsodium and makes this process undumpable. Call once, before any other function here. */
 int secret_init(void);
