@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Records alternate between the two files by their sequence's parity. Invariant: the file that holds the
+ * newest valid record is never the one that is written, so one of the two is whole at every instant.
+ */
+
+#include "engine/journal.h"
+
+#include "engine/drive.h"
+#include "util/fd.h"
+#include "util/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+
+#define CAPACITY         ((size_t)JOURNAL_RECORD_MAX)
+#define CAPACITY_SMALL   ((size_t)256 * 1024) /* on filesystems below SMALL_FILESYSTEM */
+#define SMALL_FILESYSTEM ((uint64_t)256 * 1024 * 1024)
+#define CAPACITY_MAX     ((size_t)4 * 1024 * 1024)
+
+#define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
+
+static const char *const file_paths[2] = {USBCRYPT_DIRECTORY "/a/journal", USBCRYPT_DIRECTORY "/b/journal"};
+static const char *const directory_paths[2] = {USBCRYPT_DIRECTORY "/a", USBCRYPT_DIRECTORY "/b"};
+
+struct Journal {
+	const Vfs *vfs;
+	int root_fd;
+	const Secret *mac_key;
+	uint8_t drive_id[DRIVE_ID_SIZE];
+	int fds[2];
+	size_t capacity; /* of the smaller file */
+	uint64_t sequence;
+	uint8_t last_hash[JOURNAL_HASH_SIZE];
+	JournalBuilder builder;
+};
+
+Journal *journal_free(Journal *journal)
+{
+	if (!journal)
+		return NULL;
+	for (int i = 0; i < 2; i++)
+		if (journal->fds[i] >= 0)
+			journal->vfs->close(journal->vfs, journal->fds[i]);
+	journal_builder_clear(&journal->builder);
+	return mfree(journal);
+}
+
+uint64_t journal_space(uint64_t filesystem_size)
+{
+	return 2 * (uint64_t)(filesystem_size < SMALL_FILESYSTEM ? CAPACITY_SMALL : CAPACITY);
+}
+
+static int journal_new(const Vfs *vfs, int root_fd, const Secret *mac_key,
+	const uint8_t drive_id[DRIVE_ID_SIZE], Journal **ret)
+{
+	Journal *journal = new0(Journal, 1);
+
+	if (!journal)
+		return -ENOMEM;
+	*journal = (Journal){.vfs = vfs, .root_fd = root_fd, .mac_key = mac_key, .fds = {-1, -1}};
+	memcpy(journal->drive_id, drive_id, DRIVE_ID_SIZE);
+	*ret = journal;
+	return 0;
+}
+
+/* Opens both files; they must be ordinary files of a sensible size. */
+static int open_files(Journal *journal, int flags)
+{
+	const Vfs *vfs = journal->vfs;
+
+	journal->capacity = CAPACITY_MAX;
+	for (int i = 0; i < 2; i++) {
+		struct stat st;
+		int r;
+
+		journal->fds[i] = vfs->open(
+			vfs, journal->root_fd, file_paths[i], flags | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+		if (journal->fds[i] < 0)
+			return journal->fds[i];
+		r = vfs->fstat(vfs, journal->fds[i], &st);
+		if (r < 0)
+			return r;
+		if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+			return -EBADMSG;
+		journal->capacity = MIN(journal->capacity, (size_t)st.st_size);
+	}
+	return 0;
+}
+
+int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
+	Journal **ret)
+{
+	_cleanup_journal_ Journal *journal = NULL;
+	struct statvfs fs;
+	int r;
+
+	r = journal_new(vfs, root_fd, mac_key, drive_id, &journal);
+	if (r < 0)
+		return r;
+	r = vfs->fstatvfs(vfs, root_fd, &fs);
+	if (r < 0)
+		return r;
+	r = open_files(journal, fs.f_flag & ST_RDONLY ? O_RDONLY : O_RDWR);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(journal);
+	return 0;
+}
+
+/* Fills one file with zeros, from whatever length it has got to. */
+static int zero_file(const Vfs *vfs, int dir_fd, size_t capacity)
+{
+	_cleanup_free_ uint8_t *zeros = NULL;
+	struct stat st, dir;
+	int fd, r;
+
+	fd = vfs->open(vfs, dir_fd, "journal", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd < 0)
+		return fd;
+	r = vfs->fstat(vfs, fd, &st);
+	if (r >= 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1))
+		r = -EBADMSG;
+	/* What root makes is its folder's owner's; who is not root owns it already. */
+	if (r >= 0 && vfs->fstat(vfs, dir_fd, &dir) >= 0 && dir.st_uid != st.st_uid)
+		(void)vfs->chown(vfs, fd, dir.st_uid, dir.st_gid);
+	if (r >= 0 && (size_t)st.st_size < capacity) {
+		zeros = new0(uint8_t, capacity);
+		r = zeros ? vfs_write_full(vfs, fd, zeros, capacity, 0) : -ENOMEM;
+		if (r >= 0)
+			r = vfs->fsync(vfs, fd);
+	}
+	vfs->close(vfs, fd);
+	return r;
+}
+
+int journal_create(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
+	Journal **ret)
+{
+	_cleanup_journal_ Journal *journal = NULL;
+	struct statvfs fs;
+	size_t capacity;
+	int r;
+
+	r = vfs->fstatvfs(vfs, root_fd, &fs);
+	if (r < 0)
+		return r;
+	capacity = (size_t)journal_space((uint64_t)fs.f_blocks * fs.f_frsize) / 2;
+	for (int i = 0; i < 2; i++) {
+		int dir_fd = vfs->open(vfs, root_fd, directory_paths[i], O_RDONLY | O_DIRECTORY, 0);
+
+		if (dir_fd < 0)
+			return dir_fd;
+		r = zero_file(vfs, dir_fd, capacity);
+		if (r >= 0)
+			r = vfs->fsync(vfs, dir_fd);
+		vfs->close(vfs, dir_fd);
+		if (r < 0)
+			return r;
+	}
+	r = vfs->barrier(vfs, root_fd);
+	if (r < 0)
+		return r;
+	r = journal_new(vfs, root_fd, mac_key, drive_id, &journal);
+	if (r < 0)
+		return r;
+	r = open_files(journal, O_RDWR);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(journal);
+	return 0;
+}
+
+/* Reads one file's record. 1: valid; 0: the file is all zeros there; -EBADMSG: neither. */
+static int read_slot(Journal *journal, int i, int flags, uint8_t *buffer, JournalRecord **ret,
+	uint8_t hash[JOURNAL_HASH_SIZE])
+{
+	const Vfs *vfs = journal->vfs;
+	uint8_t *bytes;
+	ssize_t n;
+	size_t size;
+	int fd, r;
+
+	fd = vfs->open(vfs, journal->root_fd, file_paths[i], READ_FLAGS | flags, 0);
+	if (fd == -EINVAL && flags != 0) {
+		flags = 0;
+		fd = vfs->open(vfs, journal->root_fd, file_paths[i], READ_FLAGS, 0);
+	}
+	if (fd < 0)
+		return fd;
+	n = stream_read_at(vfs, fd, flags != 0, buffer, 0, journal->capacity, &bytes);
+	vfs->close(vfs, fd);
+	if (n < 0)
+		return (int)n;
+
+	r = journal_record_parse(bytes, (size_t)n, journal->mac_key, journal->drive_id, ret, &size);
+	if (r == 1)
+		(void)crypto_generichash(hash, JOURNAL_HASH_SIZE, bytes, size, NULL, 0);
+	return r;
+}
+
+int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, JournalRecord **ret_previous)
+{
+	JournalRecord *records[2] = {NULL, NULL};
+	uint8_t hashes[2][JOURNAL_HASH_SIZE];
+	_cleanup_free_ uint8_t *buffer = NULL;
+	int results[2], latest, r;
+
+	buffer = aligned_alloc(DIRECT_ALIGN, CAPACITY_MAX + 2 * DIRECT_ALIGN);
+	if (!buffer)
+		return -ENOMEM;
+	for (int i = 0; i < 2; i++)
+		results[i] = read_slot(journal, i, flags, buffer, &records[i], hashes[i]);
+
+	if (!records[0] && !records[1]) {
+		*ret_latest = *ret_previous = NULL;
+		for (int i = 0; i < 2; i++)
+			if (results[i] < 0 && results[i] != -EBADMSG)
+				return results[i];
+		/* One torn first record beside a file that was never written: nothing had begun. */
+		r = results[0] == 0 || results[1] == 0 ? 0 : -EBADMSG;
+		return r;
+	}
+	latest = !records[0] || (records[1] && records[1]->sequence > records[0]->sequence);
+	journal->sequence = records[latest]->sequence;
+	memcpy(journal->last_hash, hashes[latest], sizeof(journal->last_hash));
+
+	*ret_latest = records[latest];
+	*ret_previous = records[!latest];
+	/* Only the record that the newest one names as its predecessor is it. */
+	if (*ret_previous && sodium_memcmp(hashes[!latest], (*ret_latest)->previous, JOURNAL_HASH_SIZE) != 0)
+		*ret_previous = journal_record_free(*ret_previous);
+	return 1;
+}
+
+TransactionKind journal_hint(const Vfs *vfs, int root_fd)
+{
+	TransactionKind pending = TRANSACTION_INVALID;
+	uint64_t newest = 0;
+
+	for (int i = 0; i < 2; i++) {
+		uint8_t head[JOURNAL_RECORD_MIN];
+		TransactionKind claimed;
+		uint64_t sequence;
+		struct stat st;
+		ssize_t n = 0;
+		int fd = vfs->open(vfs, root_fd, file_paths[i], READ_FLAGS, 0);
+
+		if (fd < 0)
+			continue;
+		if (vfs->fstat(vfs, fd, &st) >= 0 && S_ISREG(st.st_mode))
+			n = vfs_read_full(vfs, fd, head, sizeof(head), 0);
+		vfs->close(vfs, fd);
+		if (n == (ssize_t)sizeof(head) && journal_record_peek(head, &sequence, &claimed) &&
+			sequence >= newest) {
+			newest = sequence;
+			pending = claimed;
+		}
+	}
+	return pending;
+}
+
+size_t journal_room(const Journal *journal)
+{
+	return MIN(journal->capacity, CAPACITY) - JOURNAL_RECORD_MIN - JOURNAL_SCOPE_MAX;
+}
+
+int journal_begin(Journal *journal, const JournalRecord *head)
+{
+	JournalRecord own = *head;
+
+	own.sequence = journal->sequence + 1;
+	memcpy(own.previous, journal->last_hash, sizeof(own.previous));
+	journal->builder.limit = MIN(journal->capacity, (size_t)JOURNAL_RECORD_MAX);
+	return journal_builder_begin(&journal->builder, &own, journal->drive_id);
+}
+
+int journal_add(Journal *journal, JournalList list, const JournalEntry *entry)
+{
+	return journal_builder_add(&journal->builder, list, entry);
+}
+
+int journal_write(Journal *journal)
+{
+	size_t size = journal_builder_end(&journal->builder, journal->mac_key);
+	uint64_t sequence = journal->sequence + 1;
+	int r;
+
+	r = vfs_write_full(journal->vfs, journal->fds[sequence % 2], journal->builder.bytes, size, 0);
+	if (r < 0)
+		return r;
+	(void)crypto_generichash(
+		journal->last_hash, JOURNAL_HASH_SIZE, journal->builder.bytes, size, NULL, 0);
+	journal->sequence = sequence;
+	return 0;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The journal: which files a run is about to replace, has replaced, and is about to remove. Two files of
+ * fixed size, .usbcrypt/a/journal and .usbcrypt/b/journal, overwritten in place in turn, so that journalling
+ * never allocates. It proves intent and ownership, never validity (TRANSACTIONS.md).
+ */
+
+#include "engine/journal-record.h"
+#include "engine/vfs.h"
+
+typedef struct Journal Journal;
+
+/* Opens the journal of a drive. -ENOENT: there is none yet. `mac_key` must outlive it. */
+int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
+	Journal **ret);
+
+/* Makes one: zeros, then a barrier, so that a torn creation cannot read as a record. What is there is kept.
+ */
+int journal_create(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
+	Journal **ret);
+
+Journal *journal_free(Journal *journal);
+DEFINE_CLEANUP(Journal *, journal_free)
+#define _cleanup_journal_ _cleanup_(journal_freep)
+
+/* Reads the valid record with the highest sequence, and the one before it where that is valid too (else
+ * NULL). 1: there is one; 0: the journal holds no record yet; -EBADMSG: both files hold something that is no
+ * record of this drive. `flags`: what read_medium() returned, or 0. */
+int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, JournalRecord **ret_previous);
+
+/* Builds a record: begin, entries list by list in JournalList's order, then write. journal_begin() takes
+ * operation, flags, run, digest and scope from `head`; sequence and hash are the journal's own. */
+int journal_begin(Journal *journal, const JournalRecord *head);
+int journal_add(Journal *journal, JournalList list, const JournalEntry *entry);
+
+/* Overwrites the older of the two files. Durable only after the next barrier. */
+int journal_write(Journal *journal);
+
+/* What a record has room for beside its scope, in bytes: batches are planned by it. */
+size_t journal_room(const Journal *journal);
+
+/* Bytes that the two files take on a filesystem of this size. */
+uint64_t journal_space(uint64_t filesystem_size);
+
+/* What the newest record says is pending, without authentication: a hint. TRANSACTION_INVALID: nothing. */
+TransactionKind journal_hint(const Vfs *vfs, int root_fd);
