@@ -6,6 +6,7 @@
  * All of it runs in a short-lived worker. Order of belief for what is read: FORMAT.md, "Reading drive.json".
  */
 
+#include "engine/passphrase.h"
 #include "engine/suite.h"
 #include "engine/vfs.h"
 #include "util/outcome.h"
@@ -19,8 +20,9 @@
 typedef struct DriveFacts {
 	bool enrolled;
 	uint8_t id[DRIVE_ID_SIZE];
-	Suite suite;
+	Suite suite; /* SUITE_INVALID: one that is not known here */
 	uint32_t version;
+	uint64_t kdf_memory; /* bytes that unlocking needs, for OUTCOME_NO_MEMORY's message */
 } DriveFacts;
 
 /* What an authenticated drive.json says. */
@@ -30,6 +32,7 @@ typedef struct DriveIdentity {
 	uint32_t epoch;
 	uint64_t generation;
 	uint8_t digest[32]; /* BLAKE2b-256 of the copy that was believed; journal records name it */
+	bool degraded;      /* the other copy is missing, damaged or older: drive_rewrap() mends that too */
 } DriveIdentity;
 
 typedef struct EnrollParameters {
@@ -39,30 +42,43 @@ typedef struct EnrollParameters {
 } EnrollParameters;
 
 /* Looks for .usbcrypt below an open root directory. A drive that is not enrolled is OUTCOME_DONE with
- * enrolled false. OUTCOME_TAMPERED: something is there that no reader can make sense of. */
+ * enrolled false. OUTCOME_TAMPERED: something is there that no reader can make sense of. OUTCOME_UNSUPPORTED:
+ * a version of the format that is not known here. */
 Outcome drive_probe(const Vfs *vfs, int root_fd, DriveFacts *ret_facts);
 
-/* Makes a drive key, wraps it under the passphrase and makes both copies durable, each followed by a barrier
- * and read back (I3). A failure takes away again what it had made. */
+/* drive_probe() in two steps, for a worker that gives its privileges up between them: the first opens and
+ * looks at file types only, the second parses, and closes. */
+typedef struct DriveFiles {
+	int fds[2]; /* -1 where `outcomes` is not OUTCOME_DONE */
+	Outcome outcomes[2];
+} DriveFiles;
+void drive_open(const Vfs *vfs, int root_fd, DriveFiles *ret_files);
+Outcome drive_probe_files(const Vfs *vfs, DriveFiles *files, DriveFacts *ret_facts);
+
+/* Makes a drive key, wraps it under the passphrase (normalised already) and makes both copies durable, each
+ * followed by a barrier and read back (I3). A failure takes away again what it had made. What an interrupted
+ * enroll left, which no file was encrypted with yet, is replaced. OUTCOME_ALREADY_ENROLLED, or
+ * OUTCOME_TAMPERED where .usbcrypt holds something else; OUTCOME_UNSUPPORTED: the suite is not available
+ * here; OUTCOME_INVALID_ARGUMENT: KDF parameters out of bounds; OUTCOME_NO_MEMORY. */
 Outcome drive_enroll(const Vfs *vfs, int root_fd, const Secret *passphrase,
 	const EnrollParameters *parameters, DriveIdentity *ret_identity, Secret **ret_drive_key);
 
-/* Proves the passphrase and unwraps the drive key. Reads only; a wrong passphrase changes no byte.
- * WRONG_PASSPHRASE: no slot's commitment matches, and nothing says how close it was. *ret_rewrap: the slot
- * that matched is below today's floor, see drive_rewrap(). */
+/* Proves the passphrase (normalised already) and unwraps the drive key. Reads only; a wrong passphrase
+ * changes no byte. OUTCOME_WRONG_PASSPHRASE: no slot's commitment matches, and nothing says how close it was.
+ * OUTCOME_NO_MEMORY: DriveFacts.kdf_memory says how much it takes. *ret_rewrap: the slot that matched is
+ * below today's floor, see drive_rewrap(). */
 Outcome drive_unlock(const Vfs *vfs, int root_fd, const Secret *passphrase, DriveIdentity *ret_identity,
 	Secret **ret_drive_key, bool *ret_rewrap);
 
-/* Re-wraps the drive key in the slot that the passphrase opens with today's KDF parameters. */
+/* Re-wraps the drive key in the slot that the passphrase opens with today's KDF parameters, under a higher
+ * generation, one copy after the other. Slots and members that are not known here are kept. Also mends a copy
+ * that is missing or damaged. Journal records that name the old digest are the caller's to renew. */
 Outcome drive_rewrap(const Vfs *vfs, int root_fd, const Secret *passphrase, const Secret *drive_key,
 	const EnrollParameters *parameters);
 
 /* Authenticates drive.json with the metadata MAC key, as a transaction does before it starts. */
 Outcome drive_identify(const Vfs *vfs, int root_fd, const Secret *metadata_mac, DriveIdentity *ret_identity);
 
-/* Removes .usbcrypt, after its caller has proved the passphrase and that no encrypted file is left. */
+/* Removes .usbcrypt, after its caller has proved the passphrase and that no encrypted file is left.
+ * OUTCOME_TAMPERED when it holds anything that is not ours: then nothing of it is removed. */
 Outcome drive_unenroll(const Vfs *vfs, int root_fd);
-
-/* A passphrase as keys are derived from it: one trailing newline stripped, Unicode NFC where it is valid
- * UTF-8. -EMSGSIZE above 1024 bytes, -EINVAL when nothing is left. */
-int passphrase_normalize(Secret **passphrase);
