@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The node helper (JOB_NODE): holds a partition's node open, for reading, and does on a worker's request what
+ * only the node can: FILESYSTEMS.md's barrier B, steps 2 and 4, and dropping caches below FUSE. The daemon
+ * could do it, were it not for drives on which an fsync takes a minute, or for ever.
+ */
+
+#include "protocol/record.h"
+#include "worker/control.h"
+
+typedef struct Node {
+	int fd;
+	int device_fd, sequence_fd; /* sysfs: the partition's "dev", its disk's "diskseq" */
+	uint64_t disk_sequence;
+} Node;
+
+#define NODE_NULL                                                                                            \
+	{                                                                                                    \
+		.fd = -1, .device_fd = -1, .sequence_fd = -1                                                 \
+	}
+
+/* Opens job->node, as root, and what of sysfs says whether it is still there. DRIVE_GONE when it is not the
+ * block device with the job's number and disk sequence. */
+Outcome node_open(const JobRecord *job, Node *ret_node, ResultRecord *result);
+void node_close(Node *node);
+
+/* Answers on `fd` until it or the daemon hangs up. */
+Outcome node_serve(const Node *node, int fd, Control *control, ResultRecord *result);
