@@ -84,7 +84,7 @@ static void *pool_thread(void *userdata)
 			break;
 		i = pool->next++;
 		pthread_mutex_unlock(&pool->lock);
-		pool->task(pool->userdata, i, &self->workspace);
+		pool->task(pool->userdata, i, self->workspace.plain ? &self->workspace : NULL);
 		pthread_mutex_lock(&pool->lock);
 		if (++pool->finished == pool->n)
 			pthread_cond_signal(&pool->done);
@@ -93,7 +93,7 @@ static void *pool_thread(void *userdata)
 	return NULL;
 }
 
-int pool_new(unsigned threads, Pool **ret_pool)
+int pool_new(unsigned threads, bool workspaces, Pool **ret_pool)
 {
 	_cleanup_pool_ Pool *pool = new0(Pool, 1);
 	int r;
@@ -108,7 +108,7 @@ int pool_new(unsigned threads, Pool **ret_pool)
 		PoolThread *thread = &pool->threads[i];
 
 		thread->pool = pool;
-		r = workspace_init(&thread->workspace);
+		r = workspaces ? workspace_init(&thread->workspace) : 0;
 		if (r >= 0)
 			r = thread_start(&thread->thread, pool_thread, thread);
 		if (r < 0) {

@@ -28,7 +28,8 @@ void workspace_clear(Workspace *workspace);
 
 typedef struct Pool Pool;
 
-int pool_new(unsigned threads, Pool **ret_pool);
+/* Without workspaces tasks get NULL: for tasks that only wait. */
+int pool_new(unsigned threads, bool workspaces, Pool **ret_pool);
 Pool *pool_free(Pool *pool);
 DEFINE_CLEANUP(Pool *, pool_free)
 #define _cleanup_pool_ _cleanup_(pool_freep)

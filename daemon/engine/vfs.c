@@ -72,6 +72,11 @@ static int posix_lstat(const Vfs *vfs _unused_, int dir_fd, const char *name, st
 	return fstatat(dir_fd, name, ret, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0 ? -errno : 0;
 }
 
+static int posix_access(const Vfs *vfs _unused_, int dir_fd, const char *name, int mode)
+{
+	return faccessat(dir_fd, name, mode, AT_EACCESS | AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
 static int posix_fstatvfs(const Vfs *vfs _unused_, int fd, struct statvfs *ret)
 {
 	return fstatvfs(fd, ret) < 0 ? -errno : 0;
@@ -284,6 +289,7 @@ static const Vfs posix_vfs = {
 	.pwrite = posix_pwrite,
 	.fstat = posix_fstat,
 	.lstat = posix_lstat,
+	.access = posix_access,
 	.fstatvfs = posix_fstatvfs,
 	.mkdir = posix_mkdir,
 	.unlink = posix_unlink,

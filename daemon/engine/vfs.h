@@ -35,6 +35,7 @@ struct Vfs {
 	ssize_t (*pwrite)(const Vfs *vfs, int fd, const void *buffer, size_t size, uint64_t offset);
 	int (*fstat)(const Vfs *vfs, int fd, struct stat *ret);
 	int (*lstat)(const Vfs *vfs, int dir_fd, const char *name, struct stat *ret);
+	int (*access)(const Vfs *vfs, int dir_fd, const char *name, int mode); /* with the effective ids */
 	int (*fstatvfs)(const Vfs *vfs, int fd, struct statvfs *ret);
 	int (*mkdir)(const Vfs *vfs, int dir_fd, const char *name, mode_t mode);
 	int (*unlink)(const Vfs *vfs, int dir_fd, const char *name, bool directory);

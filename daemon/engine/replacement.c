@@ -1,0 +1,600 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/replacement.h"
+
+#include "engine/file-attributes.h"
+#include "util/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SOURCE_FLAGS (O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
+
+/* Whether an error of a write, or of a barrier, means that the drive itself failed. */
+static bool error_is_fatal(int error)
+{
+	return error == -EIO || error == -EROFS || error == -ENODEV || error == -ENXIO || error == -ENOMEM;
+}
+
+static void replacement_fail(Replacement *replacement, Reason reason, int error)
+{
+	replacement->state = REPLACEMENT_FAILED;
+	replacement->reason = reason;
+	replacement->error = error < 0 ? -error : error;
+}
+
+static Reason reason_of(int error, Reason otherwise)
+{
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+		return otherwise;
+	case -ETXTBSY:
+	case -EBUSY:
+		return REASON_IN_USE;
+	case -ENOENT:
+		return REASON_GONE;
+	case -EEXIST:
+		return REASON_CLASH;
+	case -ENOSPC:
+	case -EDQUOT:
+		return REASON_NO_SPACE;
+	case -EFBIG:
+		return REASON_TOO_LARGE;
+	case -ENAMETOOLONG:
+		return REASON_PATH_TOO_LONG;
+	case -ESTALE:
+		return REASON_CHANGED;
+	case -ELOOP:
+		return REASON_CHANGED;
+	case -EBADMSG:
+		return REASON_TAMPERED;
+	default:
+		return REASON_IO;
+	}
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static bool unchanged(const struct stat *a, const struct stat *b)
+{
+	return same_file(a, b) && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+	       a->st_mtim.tv_nsec == b->st_mtim.tv_nsec && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+static uint64_t round_up(uint64_t size, uint64_t unit)
+{
+	return (size + unit - 1) / unit * unit;
+}
+
+uint64_t replacement_space(const ReplacementContext *context, const Replacement *replacement)
+{
+	return round_up(replacement->entry.new_size, context->cluster);
+}
+
+/* Reads a cipher file's head: its plaintext's name, size and time. */
+static int plan_decrypt(
+	const ReplacementContext *context, Replacement *replacement, Workspace *workspace, Reason *ret_reason)
+{
+	const Volume *volume = context->volume;
+	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	char plain_name[NAME_BYTES_MAX + 1];
+	JournalEntry *entry = &replacement->entry;
+	int fd, r;
+
+	fd = volume->vfs->open(
+		volume->vfs, replacement->directory->fd, replacement->name, O_RDONLY | SOURCE_FLAGS, 0);
+	if (fd < 0) {
+		*ret_reason = reason_of(fd, REASON_UNREADABLE);
+		return fd;
+	}
+	r = stream_read_head(volume->vfs, fd, false, entry->size, &keys, workspace, &file, &attributes,
+		&entry->new_size, ret_reason);
+	volume->vfs->close(volume->vfs, fd);
+	if (r < 0)
+		return r;
+	*ret_reason = REASON_TAMPERED;
+	if (attributes->present & ATTRIBUTE_SIZE && attributes->size != entry->new_size)
+		return -EBADMSG;
+	r = name_for_plain(replacement->name, attributes->present & ATTRIBUTE_PATH ? attributes->path : NULL,
+		plain_name);
+	if (r < 0)
+		return r;
+	entry->new_name = strdup(plain_name);
+	if (!entry->new_name)
+		return -ENOMEM;
+	if (attributes->present & ATTRIBUTE_MTIME)
+		entry->new_mtime = (struct timespec){attributes->mtime_sec, attributes->mtime_nsec};
+	if (attributes->present & ATTRIBUTE_PATH) {
+		size_t above = strlen(replacement->directory->path);
+
+		replacement->moved = strcmp(name_of_path(attributes->path), plain_name) != 0 ||
+				     strncmp(attributes->path, replacement->directory->path, above) != 0 ||
+				     (size_t)(name_of_path(attributes->path) - attributes->path) !=
+					     (above ? above + 1 : 0);
+	}
+	return 0;
+}
+
+int replacement_new(const ReplacementContext *context, const WalkEntry *found, uint64_t serial,
+	Workspace *workspace, Replacement **ret, Reason *ret_reason)
+{
+	_cleanup_replacement_ Replacement *replacement = new0(Replacement, 1);
+	char cipher_name[NAME_BYTES_MAX + 1];
+	JournalEntry *entry;
+	int r;
+
+	*ret_reason = REASON_IO;
+	if (!replacement)
+		return -ENOMEM;
+	entry = &replacement->entry;
+	replacement->source_fd = replacement->new_fd = -1;
+	replacement->reason = REASON_INVALID;
+	replacement->directory = directory_ref(found->directory);
+	replacement->source = found->st;
+	entry->serial = serial;
+	entry->size = (uint64_t)found->st.st_size;
+	entry->mtime = found->st.st_mtim;
+	entry->path = strdup(found->path);
+	if (!entry->path)
+		return -ENOMEM;
+	replacement->name = name_of_path(entry->path);
+
+	if (context->encrypting) {
+		name_for_cipher(replacement->name, context->limit, cipher_name);
+		entry->new_name = strdup(cipher_name);
+		if (!entry->new_name)
+			return -ENOMEM;
+		/* The head's length is not known yet: a page is more than any ordinary one. */
+		entry->new_size = cipherfile_sealed_size(4096, entry->size);
+	} else {
+		r = plan_decrypt(context, replacement, workspace, ret_reason);
+		if (r < 0)
+			return r;
+	}
+	*ret = TAKE_PTR(replacement);
+	return 0;
+}
+
+Replacement *replacement_free(Replacement *replacement)
+{
+	const Vfs *vfs;
+
+	if (!replacement)
+		return NULL;
+	vfs = replacement->directory->vfs;
+	if (replacement->source_fd >= 0) {
+		if (replacement->mode_lent && replacement->state != REPLACEMENT_UNLINKED)
+			(void)vfs->chmod(vfs, replacement->source_fd, replacement->source.st_mode & 07777);
+		vfs->close(vfs, replacement->source_fd);
+	}
+	if (replacement->new_fd >= 0)
+		vfs->close(vfs, replacement->new_fd);
+	directory_unref(replacement->directory);
+	free(replacement->entry.path);
+	free(replacement->entry.new_name);
+	return mfree(replacement);
+}
+
+/* A source that its owner may not write is made writable by its owner: scrubbing needs that. */
+static int open_read_only_source(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	int dir_fd = replacement->directory->fd, fd, r;
+	struct stat st;
+
+	fd = vfs->open(vfs, dir_fd, replacement->name, O_RDONLY | SOURCE_FLAGS, 0);
+	if (fd < 0)
+		return fd;
+	r = vfs->fstat(vfs, fd, &st);
+	if (r >= 0 && (!same_file(&st, &replacement->source) || st.st_uid != geteuid()))
+		r = -EACCES;
+	if (r >= 0)
+		r = vfs->chmod(vfs, fd, (st.st_mode & 07777) | S_IWUSR);
+	if (r < 0) {
+		vfs->close(vfs, fd);
+		return r;
+	}
+	r = vfs->open(vfs, dir_fd, replacement->name, O_RDWR | SOURCE_FLAGS, 0);
+	if (r < 0)
+		(void)vfs->chmod(vfs, fd, st.st_mode & 07777);
+	else
+		replacement->mode_lent = true;
+	vfs->close(vfs, fd);
+	return r;
+}
+
+/* Opens the source, and looks whether it is still the file that was planned. */
+static int open_source(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	bool write = context->encrypting && context->scrub;
+	struct stat st;
+	int fd, r;
+
+	fd = vfs->open(vfs, replacement->directory->fd, replacement->name,
+		(write ? O_RDWR : O_RDONLY) | SOURCE_FLAGS, 0);
+	if (write && (fd == -EACCES || fd == -EPERM)) {
+		fd = open_read_only_source(context, replacement);
+		if (fd == -EACCES || fd == -EPERM) {
+			replacement_fail(replacement, REASON_NOT_WRITABLE, fd);
+			return -EACCES;
+		}
+	}
+	if (fd < 0) {
+		replacement_fail(replacement, reason_of(fd, REASON_UNREADABLE), fd);
+		return fd;
+	}
+	replacement->source_fd = fd;
+	r = vfs->fstat(vfs, fd, &st);
+	if (r < 0) {
+		replacement_fail(replacement, REASON_IO, r);
+		return r;
+	}
+	/* The mode that is kept is the one from before it was lent; its ctime is the one from after. */
+	if (replacement->mode_lent)
+		st.st_mode = replacement->source.st_mode;
+	if (!S_ISREG(st.st_mode) || !same_file(&st, &replacement->source) ||
+		st.st_size != replacement->source.st_size) {
+		replacement_fail(replacement, REASON_CHANGED, 0);
+		return -ESTALE;
+	}
+	replacement->source = st;
+	replacement->entry.mtime = st.st_mtim;
+	return 0;
+}
+
+/* Makes the new file; it must not exist. */
+static int make_new(const ReplacementContext *context, Replacement *replacement, mode_t mode)
+{
+	const Volume *volume = context->volume;
+	const Vfs *vfs = volume->vfs;
+	int fd;
+
+	if (replacement->new_fd >= 0)
+		return 0; /* made empty one round early */
+	fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
+		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOATIME, mode);
+	if (fd < 0)
+		return fd;
+	replacement->new_fd = fd;
+	replacement->made = true;
+	if (context->aliases)
+		(void)vfs->short_name(vfs, replacement->directory->fd, replacement->entry.new_name,
+			replacement->entry.alias);
+	return 0;
+}
+
+void replacement_make_empty(const ReplacementContext *context, Replacement *replacement)
+{
+	int r = make_new(context, replacement, 0600);
+
+	if (r < 0)
+		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
+}
+
+/* ---- writing ---- */
+
+static void stream_prepare(const ReplacementContext *context, const Replacement *replacement, Stream *stream)
+{
+	*stream = (Stream){
+		.vfs = context->volume->vfs,
+		.in_fd = replacement->source_fd,
+		.out_fd = replacement->new_fd,
+		.tagger = {.key = context->tag_key, .serial = replacement->entry.serial},
+		.helpers = context->helpers,
+		.stopped = context->stopped,
+		.advanced = context->advanced,
+		.userdata = context->userdata,
+	};
+}
+
+static int write_cipher(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Volume *volume = context->volume;
+	const Vfs *vfs = volume->vfs;
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_free_ uint8_t *head = NULL;
+	Attributes attributes;
+	struct stat now;
+	size_t head_size;
+	Stream stream;
+	int r;
+
+	r = file_attributes_take(
+		vfs, replacement->source_fd, &replacement->source, replacement->entry.path, &attributes);
+	memcpy(attributes.run, context->run, RUN_ID_SIZE);
+	attributes.present |= ATTRIBUTE_RUN;
+	if (r >= 0)
+		r = cipherfile_create(volume->file_root, volume->drive_id, volume->epoch, volume->suite,
+			&attributes, &file, &head, &head_size);
+	attributes_clear(&attributes);
+	if (r == -EMSGSIZE)
+		replacement_fail(replacement, REASON_UNSUPPORTED, -r);
+	if (r < 0)
+		return r;
+	r = make_new(context, replacement, (replacement->source.st_mode & 0666) | 0600);
+	if (r < 0) {
+		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
+		return r;
+	}
+	if (volume->privileged)
+		(void)vfs->chown(
+			vfs, replacement->new_fd, replacement->source.st_uid, replacement->source.st_gid);
+
+	stream_prepare(context, replacement, &stream);
+	stream.file = file;
+	stream.plain_size = replacement->entry.size;
+	r = stream_seal(&stream, head, head_size, workspace);
+	if (r < 0)
+		return r;
+	replacement->entry.new_size = cipherfile_sealed_size(head_size, replacement->entry.size);
+	memcpy(replacement->entry.last_tag, stream.last_tag, SUITE_TAG_SIZE);
+	memcpy(replacement->entry.content_tag, stream.content_tag, CONTENT_TAG_SIZE);
+
+	r = vfs->fstat(vfs, replacement->source_fd, &now);
+	if (r >= 0 && !unchanged(&now, &replacement->source))
+		r = -ESTALE;
+	return r;
+}
+
+static int write_plain(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Volume *volume = context->volume;
+	const Vfs *vfs = volume->vfs;
+	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	Reason reason;
+	struct stat now;
+	Stream stream;
+	uint64_t size;
+	int r;
+
+	r = stream_read_head(vfs, replacement->source_fd, false, replacement->entry.size, &keys, workspace,
+		&file, &attributes, &size, &reason);
+	if (r < 0) {
+		replacement_fail(replacement, reason, r);
+		return r;
+	}
+	r = make_new(context, replacement, 0600);
+	if (r < 0) {
+		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
+		return r;
+	}
+	stream_prepare(context, replacement, &stream);
+	stream.file = file;
+	stream.plain_size = size;
+	r = stream_open(&stream, workspace);
+	if (r < 0)
+		return r;
+	memcpy(replacement->entry.last_tag, stream.last_tag, SUITE_TAG_SIZE);
+	memcpy(replacement->entry.content_tag, stream.content_tag, CONTENT_TAG_SIZE);
+	replacement->attributes_lost =
+		file_attributes_restore(vfs, replacement->new_fd, attributes, volume->privileged) < 0;
+	/* As the filesystem keeps it: its clock may be coarser. */
+	r = vfs->fstat(vfs, replacement->new_fd, &now);
+	if (r < 0)
+		return r;
+	replacement->entry.new_size = size;
+	replacement->entry.new_mtime = now.st_mtim;
+	return 0;
+}
+
+void replacement_close(Replacement *replacement)
+{
+	if (replacement->new_fd >= 0)
+		replacement->directory->vfs->close(replacement->directory->vfs, replacement->new_fd);
+	replacement->new_fd = -1;
+}
+
+void replacement_write(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Vfs *vfs = context->volume->vfs;
+	int r;
+
+	if (replacement->state != REPLACEMENT_PLANNED || context->stopped(context->userdata))
+		return;
+	if (open_source(context, replacement) < 0)
+		return;
+	r = context->encrypting ? write_cipher(context, replacement, workspace)
+				: write_plain(context, replacement, workspace);
+	if (r >= 0 && context->sync_each)
+		r = vfs->fsync(vfs, replacement->new_fd);
+	if (!context->close_later || r < 0)
+		replacement_close(replacement);
+	if (r < 0) {
+		if (r == -ECANCELED)
+			replacement_fail(replacement, REASON_INVALID, 0); /* nobody's fault, and no news */
+		else if (replacement->state != REPLACEMENT_FAILED)
+			replacement_fail(replacement, reason_of(r, REASON_UNREADABLE), r);
+		/* Reading a bad sector is the file's misfortune; not being able to write is the drive's. */
+		replacement->fatal = replacement->made && error_is_fatal(r);
+		return;
+	}
+	replacement->state = REPLACEMENT_WRITTEN;
+}
+
+/* ---- reading back ---- */
+
+void replacement_verify(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Volume *volume = context->volume;
+	const Vfs *vfs = volume->vfs;
+	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	Reason reason;
+	Stream stream;
+	struct stat st;
+	int fd, r;
+
+	if (replacement->state != REPLACEMENT_WRITTEN)
+		return;
+	if (!context->verify) {
+		replacement->state = REPLACEMENT_VERIFIED;
+		return;
+	}
+	fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
+		O_RDONLY | O_NOFOLLOW | O_NOATIME | context->medium_flags, 0);
+	if (fd < 0) {
+		replacement_fail(replacement, reason_of(fd, REASON_UNREADABLE), fd);
+		return;
+	}
+	stream_prepare(context, replacement, &stream);
+	stream.in_fd = fd;
+	stream.in_direct = context->medium_flags != 0;
+	stream.out_fd = -1;
+	stream.stopped = NULL; /* what is written is brought to its end */
+	stream.advanced = NULL;
+	r = vfs->fstat(vfs, fd, &st);
+	if (r >= 0 && (uint64_t)st.st_size != replacement->entry.new_size)
+		r = -EBADMSG;
+	if (r >= 0 && context->encrypting) {
+		r = stream_read_head(vfs, fd, stream.in_direct, (uint64_t)st.st_size, &keys, workspace, &file,
+			&attributes, &stream.plain_size, &reason);
+		stream.file = file;
+		if (r >= 0)
+			r = stream_open(&stream, workspace);
+	} else if (r >= 0) {
+		stream.plain_size = replacement->entry.new_size;
+		r = stream_tag(&stream, workspace);
+	}
+	vfs->close(vfs, fd);
+	if (r >= 0 && memcmp(stream.content_tag, replacement->entry.content_tag, CONTENT_TAG_SIZE) != 0)
+		r = -EBADMSG;
+	if (r < 0) {
+		replacement_fail(replacement, REASON_MEDIUM_FAILED, r);
+		replacement->fatal = error_is_fatal(r);
+		return;
+	}
+	replacement->state = REPLACEMENT_VERIFIED;
+}
+
+/* ---- letting the source go ---- */
+
+/* Whether this descriptor's file is still the one that was read, and nobody else has it open. Without a
+ * workspace, where there are no leases, its times have to do. */
+static bool source_is_idle(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Vfs *vfs = context->volume->vfs;
+	struct stat now;
+	Stream stream;
+	int r;
+
+	r = vfs->lease(vfs, replacement->source_fd);
+	replacement->leased = r >= 0;
+	if (r == -EAGAIN || r == -EBUSY) {
+		replacement_fail(replacement, REASON_IN_USE, 0);
+		return false;
+	}
+	r = vfs->fstat(vfs, replacement->source_fd, &now);
+	if (r < 0 || !unchanged(&now, &replacement->source)) {
+		replacement_fail(replacement, r < 0 ? REASON_IO : REASON_CHANGED, r);
+		return false;
+	}
+	/* The lease may have been broken since: then somebody is waiting to open it. */
+	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {
+		replacement_fail(replacement, REASON_IN_USE, 0);
+		return false;
+	}
+	if (replacement->leased || !workspace)
+		return true;
+	/* No leases here: read it once more. */
+	stream_prepare(context, replacement, &stream);
+	stream.out_fd = -1;
+	stream.stopped = NULL;
+	stream.advanced = NULL;
+	stream.plain_size = replacement->entry.size;
+	r = stream_tag(&stream, workspace);
+	if (r < 0 || memcmp(stream.content_tag, replacement->entry.content_tag, CONTENT_TAG_SIZE) != 0) {
+		replacement_fail(replacement, r < 0 && r != -ESTALE ? REASON_IO : REASON_CHANGED, r);
+		return false;
+	}
+	return true;
+}
+
+void replacement_scrub(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
+{
+	const Volume *volume = context->volume;
+	ScrubKey key;
+	int r;
+
+	if (replacement->state != REPLACEMENT_VERIFIED)
+		return;
+	if (!source_is_idle(context, replacement, workspace))
+		return;
+	/* The lease may have been broken while the rest was looked at: then somebody is waiting to open it.
+	 */
+	if (replacement->leased && !volume->vfs->lease_holds(volume->vfs, replacement->source_fd)) {
+		replacement_fail(replacement, REASON_IN_USE, 0);
+		return;
+	}
+	scrub_key_derive(volume->scrub_root, replacement->entry.last_tag, &key);
+	r = scrub_file(volume->vfs, replacement->source_fd, replacement->entry.size, context->cluster, &key,
+		workspace);
+	if (r >= 0 && context->sync_each)
+		r = volume->vfs->fsync(volume->vfs, replacement->source_fd);
+	if (r < 0) {
+		/* Half overwritten: only its encrypted form is whole now, and recovery knows the pattern. */
+		replacement_fail(replacement, REASON_IO, r);
+		replacement->fatal = true;
+		return;
+	}
+	replacement->state = REPLACEMENT_SCRUBBED;
+}
+
+void replacement_unlink(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	bool scrubbed = replacement->state == REPLACEMENT_SCRUBBED;
+	struct stat held, named;
+	int r;
+
+	if (!scrubbed && replacement->state != REPLACEMENT_VERIFIED)
+		return;
+	if (!scrubbed && !source_is_idle(context, replacement, NULL))
+		return;
+	r = vfs->fstat(vfs, replacement->source_fd, &held);
+	if (r >= 0)
+		r = vfs->lstat(vfs, replacement->directory->fd, replacement->name, &named);
+	if (r >= 0 && !same_file(&held, &named)) {
+		/* Somebody put another file there: that one is theirs, and stays. */
+		replacement_fail(replacement, REASON_EDITED, 0);
+		return;
+	}
+	if (r >= 0)
+		r = vfs->unlink(vfs, replacement->directory->fd, replacement->name, false);
+	if (r < 0 && r != -ENOENT) {
+		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
+		/* An overwritten source that cannot be removed is recovery's business. */
+		replacement->fatal = scrubbed || error_is_fatal(r);
+		return;
+	}
+	replacement->state = REPLACEMENT_UNLINKED;
+}
+
+bool replacement_abandon(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	struct stat held, named;
+
+	if (!replacement->made)
+		return false;
+	/* Held open until its deletion is durable: its clusters must not be used before. */
+	if (replacement->new_fd < 0)
+		replacement->new_fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
+			O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
+	if (replacement->new_fd >= 0 && vfs->fstat(vfs, replacement->new_fd, &held) >= 0 &&
+		vfs->lstat(vfs, replacement->directory->fd, replacement->entry.new_name, &named) >= 0 &&
+		same_file(&held, &named))
+		(void)vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);
+	return true;
+}

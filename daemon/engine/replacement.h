@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * One file on its way from one form to the other: the *source*, which will go, and the *new file*, which
+ * replaces it (P and C when encrypting, C and P when decrypting). Here are the steps that TRANSACTIONS.md
+ * orders; each does its part and notes in the replacement how it went. Steps marked [pool] may run for
+ * several replacements at once.
+ */
+
+#include "engine/journal-record.h"
+#include "engine/names.h"
+#include "engine/scrub.h"
+#include "engine/transaction.h"
+#include "engine/walk.h"
+
+typedef enum ReplacementState {
+	REPLACEMENT_PLANNED,  /* listed in an intent; nothing was made */
+	REPLACEMENT_WRITTEN,  /* the new file is complete, not yet durable */
+	REPLACEMENT_VERIFIED, /* the medium returned what was written */
+	REPLACEMENT_SCRUBBED, /* the source is overwritten (or need not be) */
+	REPLACEMENT_UNLINKED, /* the source's name is gone; its descriptor is still held */
+	REPLACEMENT_FAILED,   /* left out: reason and error say why. A new file that exists is to be abandoned
+			       */
+	REPLACEMENT_STATE_MAX,
+} ReplacementState;
+
+typedef struct Replacement {
+	ReplacementState state;
+	Directory *directory;
+	JournalEntry entry;
+	const char *name; /* the source's, inside entry.path */
+	struct stat source;
+	int source_fd; /* held until the source's deletion is durable */
+	int new_fd;    /* while it is written; and again while an abandoned one's deletion is not durable */
+	bool made;     /* the new file exists */
+	bool leased;
+	bool mode_lent; /* the source was made writable by us */
+	bool fatal;     /* the drive failed, not this file: the run must stop */
+	bool moved;
+	bool attributes_lost;
+	Reason reason;
+	int error; /* positive errno or 0 */
+} Replacement;
+
+/* What the steps share. */
+typedef struct ReplacementContext {
+	const Volume *volume;
+	bool encrypting;
+	bool scrub;
+	bool sync_each;   /* fuseblk: a barrier needs an fsync of every file written */
+	bool close_later; /* closing a file written takes long (FAT): replacement_close() does it, in a pool
+			     of its own */
+	bool aliases;     /* FAT: record the new files' 8.3 aliases */
+	size_t cluster;   /* bytes */
+	NameLimit limit;
+	int medium_flags; /* how to open a file to read it from the medium */
+	bool verify;      /* false: there is no way to (--unverified-medium) */
+	const Secret *tag_key;
+	uint8_t run[RUN_ID_SIZE];
+	unsigned helpers; /* threads for one large file */
+	void *userdata;   /* for the two below */
+	bool (*stopped)(void *userdata);
+	void (*advanced)(void *userdata, uint64_t plain_bytes);
+} ReplacementContext;
+
+/* Plans one file that was found by a walk. The entry's path, sizes, times and names are set; for a decrypt
+ * that means reading the head. *ret_reason says why not when it returns -EBADMSG (or another errno). */
+int replacement_new(const ReplacementContext *context, const WalkEntry *found, uint64_t serial,
+	Workspace *workspace, Replacement **ret, Reason *ret_reason);
+
+/* Closes what is still open, and gives a source its mode back that was lent one. */
+Replacement *replacement_free(Replacement *replacement);
+DEFINE_CLEANUP(Replacement *, replacement_free)
+#define _cleanup_replacement_ _cleanup_(replacement_freep)
+
+/* FAT, decrypting: makes the new file empty, so that its alias can be recorded before it holds anything. */
+void replacement_make_empty(const ReplacementContext *context, Replacement *replacement);
+
+/* [pool] Writes the new file and keeps the source's descriptor. PLANNED -> WRITTEN or FAILED; stays PLANNED
+ * when it was stopped before it made anything. */
+void replacement_write(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
+
+/* [pool] Closes the new file, where the context says later. */
+void replacement_close(Replacement *replacement);
+
+/* [pool] Reads the new file back from the medium. WRITTEN -> VERIFIED or FAILED. */
+void replacement_verify(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
+
+/* [pool] The source is unchanged and not in use: overwrite it. VERIFIED -> SCRUBBED or FAILED. */
+void replacement_scrub(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
+
+/* Unlinks the source, if its name still means it. SCRUBBED or VERIFIED -> UNLINKED or FAILED (the new file is
+ * good then and stays). */
+void replacement_unlink(const ReplacementContext *context, Replacement *replacement);
+
+/* Takes a failed replacement's new file away again, holding its descriptor. True: one was there, and is to be
+ * listed as aborted until the next barrier but one. */
+bool replacement_abandon(const ReplacementContext *context, Replacement *replacement);
+
+/* The bytes its new file takes, rounded up to clusters. */
+uint64_t replacement_space(const ReplacementContext *context, const Replacement *replacement);
