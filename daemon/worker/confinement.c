@@ -31,23 +31,19 @@ typedef struct RulesetAttributes {
 
 static uint64_t access_rights(Access access)
 {
-	uint64_t rights = 0;
+	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
+	const uint64_t change = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+				LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+				LANDLOCK_ACCESS_FS_REMOVE_DIR | FS_TRUNCATE;
 
 	switch (access) {
-	case ACCESS_CHANGE:
-		rights |= LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |
-			  LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | FS_TRUNCATE;
-		/* fall through */
-	case ACCESS_OVERWRITE:
-		rights |= LANDLOCK_ACCESS_FS_WRITE_FILE;
-		/* fall through */
 	case ACCESS_READ:
-		rights |= LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
-		/* fall through */
-	case ACCESS_NOTHING:
-		break;
+		return read;
+	case ACCESS_CHANGE:
+		return read | change;
+	default:
+		return 0;
 	}
-	return rights;
 }
 
 static int confinement_allow(int ruleset, const ConfinedPath *path, uint64_t handled)

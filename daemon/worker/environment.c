@@ -58,7 +58,7 @@ static int open_standard_streams(void)
 	return 0;
 }
 
-static void raise_limit(int resource, rlim_t wanted)
+static void raise_limit(__rlimit_resource_t resource, rlim_t wanted)
 {
 	struct rlimit limit;
 

@@ -201,7 +201,7 @@ static int filter_allow_processes(scmp_filter_ctx filter)
 	/* Reading limits of its own, setting none. */
 	if (r >= 0)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
-			SCMP_A0_64(SCMP_CMP_EQ, 0), SCMP_A2_64(SCMP_CMP_EQ, 0));
+			SCMP_CMP64(0, SCMP_CMP_EQ, 0, 0), SCMP_CMP64(2, SCMP_CMP_EQ, 0, 0));
 	if (r >= 0)
 		r = filter_allow_if(filter, SCMP_SYS(prctl), 0, 0xffffffffU, PR_SET_NAME);
 	if (r >= 0)

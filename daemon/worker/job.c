@@ -22,8 +22,7 @@ static const JobTraits traits[JOB_KIND_MAX] = {
 		.passphrase = true,
 		.access = ACCESS_CHANGE,
 		.refused_on_read_only = true},
-	/* Overwrites drive.json when its slot is re-wrapped. */
-	[JOB_UNLOCK] = {.name = "unlock", .passphrase = true, .access = ACCESS_OVERWRITE},
+	[JOB_UNLOCK] = {.name = "unlock", .passphrase = true, .mends_metadata = true, .access = ACCESS_READ},
 	[JOB_SURVEY] = {.name = "survey", .access = ACCESS_READ},
 	[JOB_ENCRYPT] = {.name = "encrypt",
 		.access = ACCESS_CHANGE,

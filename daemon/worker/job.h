@@ -7,16 +7,16 @@
 
 /* What a job may do to the drive; Landlock allows no more. */
 typedef enum Access {
-	ACCESS_NOTHING,   /* nothing is opened once the sandbox is closed */
-	ACCESS_READ,      /* files and folders are read */
-	ACCESS_OVERWRITE, /* and files that exist are written to */
-	ACCESS_CHANGE,    /* and files and folders come and go */
+	ACCESS_NOTHING, /* nothing is opened once the sandbox is closed */
+	ACCESS_READ,    /* files and folders are read */
+	ACCESS_CHANGE,  /* and are written to, come and go */
 } Access;
 
 typedef struct JobTraits {
 	const char *name;
 	bool system_user;          /* becomes the system user, not the caller */
 	bool passphrase;           /* reads one */
+	bool mends_metadata;       /* changes what is below .usbcrypt, and nothing else */
 	bool target;               /* may write to a directory of the host */
 	Access access;             /* to the drive, unless it is a dry run or writes elsewhere */
 	bool refused_on_read_only; /* changes the drive, or would */

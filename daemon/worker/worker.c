@@ -12,6 +12,7 @@
 #include "worker/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 static void worker_clear(Worker *worker)
 {
@@ -126,13 +127,22 @@ static Outcome worker_open_as_caller(Worker *worker)
 
 static Outcome worker_enter_sandbox(Worker *worker)
 {
-	ConfinedPath paths[2 + POLICY_DICTIONARY_FILES];
+	ConfinedPath paths[3 + POLICY_DICTIONARY_FILES];
+	_cleanup_close_ int metadata_fd = -1;
 	Access access = job_access(&worker->job);
 	size_t n = 0;
 	int r;
 
 	if (access != ACCESS_NOTHING)
 		paths[n++] = (ConfinedPath){.fd = worker->mount.fd, .access = access};
+	if (worker->job.traits->mends_metadata) {
+		const Vfs *vfs = &worker->vfs.vfs;
+
+		metadata_fd = vfs->open(
+			vfs, worker->mount.fd, USBCRYPT_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOATIME, 0);
+		if (metadata_fd >= 0) /* what is wrong with it otherwise is found out later */
+			paths[n++] = (ConfinedPath){.fd = metadata_fd, .access = ACCESS_CHANGE};
+	}
 	if (worker->target_fd >= 0)
 		paths[n++] = (ConfinedPath){.fd = worker->target_fd, .access = ACCESS_CHANGE};
 	if (worker->policy) {
