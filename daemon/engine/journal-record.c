@@ -27,11 +27,11 @@
 
 #include "engine/drive.h"
 #include "engine/endian.h"
+#include "engine/names.h"
 #include "util/memory.h"
 
 #include <errno.h>
 #include <sodium.h>
-#include <strings.h>
 
 #define MAGIC           "UCRJRNL1"
 #define FIXED_SIZE      148
@@ -78,27 +78,6 @@ static const uint8_t *take(Reader *reader, size_t size)
 	reader->p += size;
 	reader->left -= size;
 	return p;
-}
-
-/* A path that stays inside the drive: relative, no empty, "." or ".." parts, nothing of ours. */
-static bool path_is_valid(const char *path)
-{
-	const char *part = path;
-
-	if (!*path)
-		return false;
-	for (;;) {
-		size_t n = strcspn(part, "/");
-
-		if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.'))
-			return false;
-		if (part == path && n == strlen(USBCRYPT_DIRECTORY) &&
-			strncasecmp(part, USBCRYPT_DIRECTORY, n) == 0)
-			return false;
-		if (!part[n])
-			return true;
-		part += n + 1;
-	}
 }
 
 /* A string whose first `shared` bytes are those of `before`. */
@@ -155,8 +134,8 @@ static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 	r = take_string(reader, NULL, 0, get_le16(p + 4), &entry->new_name);
 	if (r < 0)
 		return r;
-	if (!path_is_valid(entry->path) || !path_is_valid(entry->new_name) || strchr(entry->new_name, '/') ||
-		strchr(entry->alias, '/'))
+	if (!path_is_inside(entry->path) || !path_is_inside(entry->new_name) ||
+		strchr(entry->new_name, '/') || strchr(entry->alias, '/'))
 		return -EBADMSG;
 	return 0;
 }
@@ -219,7 +198,7 @@ static int parse_record(const uint8_t *bytes, size_t size, JournalRecord **ret)
 		if (r < 0)
 			return r;
 		record->n_scope++;
-		if (!path_is_valid(record->scope[i]))
+		if (!path_is_inside(record->scope[i]))
 			return -EBADMSG;
 	}
 	r = parse_lists(&reader, bytes + 128, record);

@@ -98,3 +98,25 @@ const char *name_of_path(const char *path)
 
 	return slash ? slash + 1 : path;
 }
+
+bool path_is_inside(const char *path)
+{
+	for (const char *part = path;;) {
+		size_t n = strcspn(part, "/");
+
+		if (n == 0 || n > NAME_BYTES_MAX || (n == 1 && part[0] == '.') ||
+			(n == 2 && part[0] == '.' && part[1] == '.'))
+			return false;
+		if (part == path) {
+			char first[NAME_BYTES_MAX + 1];
+
+			memcpy(first, part, n);
+			first[n] = 0;
+			if (name_is_excluded(first))
+				return false;
+		}
+		if (!part[n])
+			return true;
+		part += n + 1;
+	}
+}

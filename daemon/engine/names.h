@@ -37,3 +37,7 @@ bool name_is_excluded(const char *name);
 
 /* The part after the last slash. */
 const char *name_of_path(const char *path);
+
+/* Whether a path stays inside the drive and off what is not the user's: relative, no empty, "." or ".."
+ * parts, not in an excluded folder. */
+bool path_is_inside(const char *path);

@@ -259,9 +259,10 @@ static int make_new(const ReplacementContext *context, Replacement *replacement,
 	int fd;
 
 	if (replacement->new_fd >= 0)
-		return 0; /* made empty one round early */
+		return 0;
+	/* One that was made empty a round early is ours already. */
 	fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
-		O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOATIME, mode);
+		O_RDWR | O_NOFOLLOW | O_NOATIME | (replacement->made ? 0 : O_CREAT | O_EXCL), mode);
 	if (fd < 0)
 		return fd;
 	replacement->new_fd = fd;

@@ -53,6 +53,26 @@ ssize_t stream_read_at(const Vfs *vfs, int fd, bool direct, uint8_t *buffer, uin
 	return (ssize_t)(done > skip ? MIN(done - skip, size) : 0);
 }
 
+int stream_tag_key(const Secret *scrub_root, const uint8_t run[RUN_ID_SIZE], Secret **ret_key)
+{
+	static const char domain[] = "usbcrypt content 1";
+	_cleanup_secret_ Secret *key = NULL;
+	crypto_generichash_state state;
+	int r;
+
+	r = secret_new(32, &key);
+	if (r < 0)
+		return r;
+	(void)crypto_generichash_init(
+		&state, secret_view(scrub_root), secret_size(scrub_root), secret_size(key));
+	(void)crypto_generichash_update(&state, (const uint8_t *)domain, sizeof(domain) - 1);
+	(void)crypto_generichash_update(&state, run, RUN_ID_SIZE);
+	(void)crypto_generichash_final(&state, secret_bytes(key), secret_size(key));
+	secret_wipe(&state, sizeof(state));
+	*ret_key = TAKE_PTR(key);
+	return 0;
+}
+
 /* Adds to the stream's content tag what the chunks of one segment contribute. */
 static void tag_segment(Stream *stream, uint64_t segment, const uint8_t *plain, size_t size)
 {

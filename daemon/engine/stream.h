@@ -22,6 +22,10 @@ typedef struct ContentTagger {
 	uint64_t serial;   /* of this file within the run: no two files of a run share one */
 } ContentTagger;
 
+/* The key of a run's content tags: BLAKE2b-256 keyed with the scrub subkey over "usbcrypt content 1" and the
+ * run's id. */
+int stream_tag_key(const Secret *scrub_root, const uint8_t run[RUN_ID_SIZE], Secret **ret_key);
+
 typedef struct Stream {
 	const Vfs *vfs;
 	int in_fd;

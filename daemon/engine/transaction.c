@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The two transactions that change files in place. Their invariants are DESIGN's I1, I2, I9 and I10; the
+ * protocol is in rounds.c, its reasons in TRANSACTIONS.md.
+ *
+ *   transaction_encrypt() / transaction_decrypt()
+ *     nothing pending? ---- no --> OUTCOME_INTERRUPTED
+ *     preflight_run() ----- unfit --> OUTCOME_UNFIT_FILES, OUTCOME_NO_SPACE, …: nothing was changed
+ *     journal_create(), the first time
+ *     rounds_run() -------- done, in part, cancelled --> journal closed
+ *                   \------ drive failed or left -----> journal pending, recovery_run() goes on
+ */
+
+#include "engine/transaction.h"
+
+#include "engine/inspect.h"
+#include "engine/preflight.h"
+#include "engine/rounds.h"
+
+#include <errno.h>
+
+/* Looks what the journal says is pending. *ret_journal stays NULL where there is none yet. */
+static Outcome open_journal(Run *run, Journal **ret_journal)
+{
+	const Volume *volume = run->volume;
+	_cleanup_journal_ Journal *journal = NULL;
+	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	int r;
+
+	r = journal_open(volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
+	if (r == -ENOENT)
+		return OUTCOME_DONE;
+	if (r >= 0)
+		r = journal_read(journal, 0, &latest, &previous);
+	if (r < 0)
+		return run_outcome(run, r);
+	if (latest && !(latest->flags & JOURNAL_CLOSED)) {
+		run->result->pending = latest->operation;
+		return OUTCOME_INTERRUPTED;
+	}
+	*ret_journal = TAKE_PTR(journal);
+	return OUTCOME_DONE;
+}
+
+static Outcome replace_files(Run *run)
+{
+	const Volume *volume = run->volume;
+	_cleanup_journal_ Journal *journal = NULL;
+	_cleanup_walk_ Walk *walk = NULL;
+	Preflight preflight;
+	Outcome outcome;
+	int r = 0;
+
+	outcome = open_journal(run, &journal);
+	if (outcome != OUTCOME_DONE)
+		return outcome;
+	outcome = preflight_run(run, &preflight);
+	if (outcome != OUTCOME_DONE)
+		return outcome;
+	if (run->options->dry_run || preflight.files == 0)
+		return run_final_outcome(run);
+
+	if (!journal)
+		r = journal_create(
+			volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
+	if (r >= 0)
+		r = walk_new(volume->vfs, volume->root_fd, run->options->paths, run->options->n_paths, &walk);
+	if (r < 0)
+		return run_outcome(run, r);
+	return rounds_run(run, journal, walk);
+}
+
+static Outcome transaction_run(TransactionKind kind, Volume *volume, const TransactionOptions *options,
+	const Observer *observer, TransactionResult *ret)
+{
+	Outcome outcome;
+	Run run;
+
+	for (size_t i = 0; i < options->n_paths; i++)
+		if (!path_is_inside(options->paths[i])) {
+			*ret = (TransactionResult){.pending = TRANSACTION_INVALID};
+			return OUTCOME_INVALID_ARGUMENT;
+		}
+	outcome = run_init(&run, kind, volume, options, observer, ret);
+	if (outcome == OUTCOME_DONE)
+		outcome = replace_files(&run);
+	run_clear(&run);
+	return outcome;
+}
+
+Outcome transaction_encrypt(
+	Volume *volume, const TransactionOptions *options, const Observer *observer, TransactionResult *ret)
+{
+	return transaction_run(TRANSACTION_ENCRYPT, volume, options, observer, ret);
+}
+
+Outcome transaction_decrypt(
+	Volume *volume, const TransactionOptions *options, const Observer *observer, TransactionResult *ret)
+{
+	if (options->target_fd >= 0)
+		return export_run(volume, options, observer, ret);
+	return transaction_run(TRANSACTION_DECRYPT, volume, options, observer, ret);
+}
