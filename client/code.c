@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "code.h"
+
+/* The one table from outcomes to exit codes; outcomes that are not in it are CODE_FAILED. */
+static const struct {
+	ExitCode request; /* answers a request, or ends a run that leaves the drive as it is */
+	ExitCode run;     /* ends a run that changes the drive */
+} OUTCOME_CODES[OUTCOME_MAX] = {
+	[OUTCOME_DONE] = {CODE_DONE, CODE_DONE},
+	[OUTCOME_PARTIAL] = {CODE_PARTIAL, CODE_PARTIAL},
+	[OUTCOME_CANCELLED] = {CODE_CANCELLED, CODE_CANCELLED},
+	[OUTCOME_INTERRUPTED] = {CODE_INTERRUPTED, CODE_INTERRUPTED},
+	[OUTCOME_FAILED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_WRONG_PASSPHRASE] = {CODE_WRONG_PASSPHRASE, CODE_WRONG_PASSPHRASE},
+	[OUTCOME_WEAK_PASSPHRASE] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_LOCKED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_NOT_ENROLLED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_ALREADY_ENROLLED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_BUSY] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_NO_SPACE] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_NO_MEMORY] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_READ_ONLY] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_TAMPERED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_UNSUPPORTED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_RATE_LIMITED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_NO_SUCH_DRIVE] = {CODE_NO_SUCH_DRIVE, CODE_NO_SUCH_DRIVE},
+	[OUTCOME_DRIVE_GONE] = {CODE_NO_SUCH_DRIVE, CODE_INTERRUPTED},
+	[OUTCOME_NOT_MOUNTED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_UNSAFE_MOUNT] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_INVALID_ARGUMENT] = {CODE_USAGE, CODE_USAGE},
+	[OUTCOME_UNFIT_FILES] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_FILES_ENCRYPTED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_UNVERIFIED_MEDIUM] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_MEDIUM_FAILED] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_NOT_AUTHORIZED] = {CODE_NOT_AUTHORIZED, CODE_NOT_AUTHORIZED},
+	[OUTCOME_REFUSED_ENVIRONMENT] = {CODE_FAILED, CODE_FAILED},
+	[OUTCOME_TIMED_OUT] = {CODE_FAILED, CODE_FAILED},
+};
+
+ExitCode code_from_outcome(Outcome outcome, bool changing)
+{
+	if (outcome < 0 || outcome >= OUTCOME_MAX)
+		return CODE_FAILED;
+	if (outcome != OUTCOME_DONE && OUTCOME_CODES[outcome].request == CODE_DONE)
+		return CODE_FAILED; /* an outcome newer than this table must not look like success */
+	return changing ? OUTCOME_CODES[outcome].run : OUTCOME_CODES[outcome].request;
+}
+
+const char *code_text(ExitCode code)
+{
+	static const char *const texts[] = {
+#define CODE_TEXT(constant, number, text) [number] = text,
+		CODES(CODE_TEXT)
+#undef CODE_TEXT
+	};
+
+	return code >= 0 && code < CODE_MAX ? texts[code] : "failed";
+}
