@@ -217,8 +217,9 @@ class Stack:
             raise StackError(f"{arguments} exited {process.returncode}\nstdout: {out}\nstderr: {err}")
         return result
 
-    def shell(self, script, **options):
-        return self.run(["/bin/sh", "-euc", script], **options)
+    def shell(self, script, arguments=(), **options):
+        """Runs a shell script; `arguments` are its $1 and so on."""
+        return self.run(["/bin/sh", "-euc", script, "sh", *arguments], **options)
 
     def terminal(self, arguments, user=None, kind=None, env=None, cwd=None):
         """Runs it on a pseudo-terminal of this machine."""

@@ -107,5 +107,7 @@ if [ -n "$stage" ]; then
 fi
 umount -l run/testbed/old
 rmdir run/testbed/old
+# systemd leaves this to the container's manager: mounts made later must reach the units' own namespaces.
+mount --make-rshared /
 exec env -i container=usbcrypt-testbed NOTIFY_SOCKET=/run/testbed/notify PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
 	/lib/systemd/systemd --system --unit=testbed.target --show-status=no --log-target=console
