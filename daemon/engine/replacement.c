@@ -67,122 +67,6 @@ static bool unchanged(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static uint64_t round_up(uint64_t size, uint64_t unit)
-{
-	return (size + unit - 1) / unit * unit;
-}
-
-uint64_t replacement_space(const ReplacementContext *context, const Replacement *replacement)
-{
-	return round_up(replacement->entry.new_size, context->cluster);
-}
-
-/* Reads a cipher file's head: its plaintext's name, size and time. */
-static int plan_decrypt(
-	const ReplacementContext *context, Replacement *replacement, Workspace *workspace, Reason *ret_reason)
-{
-	const Volume *volume = context->volume;
-	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
-	_cleanup_cipherfile_ Cipherfile *file = NULL;
-	_cleanup_attributes_ Attributes *attributes = NULL;
-	char plain_name[NAME_BYTES_MAX + 1];
-	JournalEntry *entry = &replacement->entry;
-	int fd, r;
-
-	fd = volume->vfs->open(
-		volume->vfs, replacement->directory->fd, replacement->name, O_RDONLY | SOURCE_FLAGS, 0);
-	if (fd < 0) {
-		*ret_reason = reason_of(fd, REASON_UNREADABLE);
-		return fd;
-	}
-	r = stream_read_head(volume->vfs, fd, false, entry->size, &keys, workspace, &file, &attributes,
-		&entry->new_size, ret_reason);
-	volume->vfs->close(volume->vfs, fd);
-	if (r < 0)
-		return r;
-	*ret_reason = REASON_TAMPERED;
-	if (attributes->present & ATTRIBUTE_SIZE && attributes->size != entry->new_size)
-		return -EBADMSG;
-	r = name_for_plain(replacement->name, attributes->present & ATTRIBUTE_PATH ? attributes->path : NULL,
-		plain_name);
-	if (r < 0)
-		return r;
-	entry->new_name = strdup(plain_name);
-	if (!entry->new_name)
-		return -ENOMEM;
-	if (attributes->present & ATTRIBUTE_MTIME)
-		entry->new_mtime = (struct timespec){attributes->mtime_sec, attributes->mtime_nsec};
-	if (attributes->present & ATTRIBUTE_PATH) {
-		size_t above = strlen(replacement->directory->path);
-
-		replacement->moved = strcmp(name_of_path(attributes->path), plain_name) != 0 ||
-				     strncmp(attributes->path, replacement->directory->path, above) != 0 ||
-				     (size_t)(name_of_path(attributes->path) - attributes->path) !=
-					     (above ? above + 1 : 0);
-	}
-	return 0;
-}
-
-int replacement_new(const ReplacementContext *context, const WalkEntry *found, uint64_t serial,
-	Workspace *workspace, Replacement **ret, Reason *ret_reason)
-{
-	_cleanup_replacement_ Replacement *replacement = new0(Replacement, 1);
-	char cipher_name[NAME_BYTES_MAX + 1];
-	JournalEntry *entry;
-	int r;
-
-	*ret_reason = REASON_IO;
-	if (!replacement)
-		return -ENOMEM;
-	entry = &replacement->entry;
-	replacement->source_fd = replacement->new_fd = -1;
-	replacement->reason = REASON_INVALID;
-	replacement->directory = directory_ref(found->directory);
-	replacement->source = found->st;
-	entry->serial = serial;
-	entry->size = (uint64_t)found->st.st_size;
-	entry->mtime = found->st.st_mtim;
-	entry->path = strdup(found->path);
-	if (!entry->path)
-		return -ENOMEM;
-	replacement->name = name_of_path(entry->path);
-
-	if (context->encrypting) {
-		name_for_cipher(replacement->name, context->limit, cipher_name);
-		entry->new_name = strdup(cipher_name);
-		if (!entry->new_name)
-			return -ENOMEM;
-		/* The head's length is not known yet: a page is more than any ordinary one. */
-		entry->new_size = cipherfile_sealed_size(4096, entry->size);
-	} else {
-		r = plan_decrypt(context, replacement, workspace, ret_reason);
-		if (r < 0)
-			return r;
-	}
-	*ret = TAKE_PTR(replacement);
-	return 0;
-}
-
-Replacement *replacement_free(Replacement *replacement)
-{
-	const Vfs *vfs;
-
-	if (!replacement)
-		return NULL;
-	vfs = replacement->directory->vfs;
-	if (replacement->source_fd >= 0) {
-		if (replacement->mode_lent && replacement->state != REPLACEMENT_UNLINKED)
-			(void)vfs->chmod(vfs, replacement->source_fd, replacement->source.st_mode & 07777);
-		vfs->close(vfs, replacement->source_fd);
-	}
-	if (replacement->new_fd >= 0)
-		vfs->close(vfs, replacement->new_fd);
-	directory_unref(replacement->directory);
-	free(replacement->entry.path);
-	free(replacement->entry.new_name);
-	return mfree(replacement);
-}
-
 /* A source that its owner may not write is made writable by its owner: scrubbing needs that. */
 static int open_read_only_source(const ReplacementContext *context, Replacement *replacement)
 {
@@ -212,7 +96,7 @@ static int open_read_only_source(const ReplacementContext *context, Replacement 
 }
 
 /* Opens the source, and looks whether it is still the file that was planned. */
-static int open_source(const ReplacementContext *context, Replacement *replacement)
+int replacement_open_source(const ReplacementContext *context, Replacement *replacement)
 {
 	const Vfs *vfs = context->volume->vfs;
 	bool write = context->encrypting && context->scrub;
@@ -403,7 +287,7 @@ void replacement_write(const ReplacementContext *context, Replacement *replaceme
 
 	if (replacement->state != REPLACEMENT_PLANNED || context->stopped(context->userdata))
 		return;
-	if (open_source(context, replacement) < 0)
+	if (replacement_open_source(context, replacement) < 0)
 		return;
 	r = context->encrypting ? write_cipher(context, replacement, workspace)
 				: write_plain(context, replacement, workspace);
@@ -506,7 +390,7 @@ static bool source_is_idle(const ReplacementContext *context, Replacement *repla
 		replacement_fail(replacement, REASON_IN_USE, 0);
 		return false;
 	}
-	if (replacement->leased || !workspace)
+	if (replacement->leased || !workspace || context->recovering)
 		return true;
 	/* No leases here: read it once more. */
 	stream_prepare(context, replacement, &stream);

@@ -54,8 +54,10 @@ typedef struct ReplacementContext {
 	bool aliases;     /* FAT: record the new files' 8.3 aliases */
 	size_t cluster;   /* bytes */
 	NameLimit limit;
-	int medium_flags; /* how to open a file to read it from the medium */
-	bool verify;      /* false: there is no way to (--unverified-medium) */
+	int medium_flags;        /* how to open a file to read it from the medium */
+	bool verify;             /* false: there is no way to (--unverified-medium) */
+	bool recovering;         /* sources may be half overwritten */
+	const uint8_t *only_run; /* decrypting: only files of this run */
 	const Secret *tag_key;
 	uint8_t run[RUN_ID_SIZE];
 	unsigned helpers; /* threads for one large file */
@@ -68,6 +70,13 @@ typedef struct ReplacementContext {
  * that means reading the head. *ret_reason says why not when it returns -EBADMSG (or another errno). */
 int replacement_new(const ReplacementContext *context, const WalkEntry *found, uint64_t serial,
 	Workspace *workspace, Replacement **ret, Reason *ret_reason);
+
+/* Takes one up again that a journal lists; state is VERIFIED. */
+int replacement_adopt(Directory *directory, const JournalEntry *entry, Replacement **ret);
+
+/* Opens the source, for writing where it is to be scrubbed, and looks whether it is still the file of
+ * `source`. Notes why not. */
+int replacement_open_source(const ReplacementContext *context, Replacement *replacement);
 
 /* Closes what is still open, and gives a source its mode back that was lent one. */
 Replacement *replacement_free(Replacement *replacement);

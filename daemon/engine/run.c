@@ -59,6 +59,7 @@ static int find_medium_flags(const Volume *volume)
 Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const TransactionOptions *options,
 	const Observer *observer, TransactionResult *result)
 {
+	uint8_t id[RUN_ID_SIZE];
 	struct statvfs fs;
 	int r;
 
@@ -79,19 +80,17 @@ Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const Transacti
 		.aliases = run_is_fat(run),
 		.cluster = MAX((size_t)fs.f_bsize, (size_t)SCRUB_SECTOR),
 		.limit = name_limit(volume->type),
+		.only_run = options->only_run,
 		.verify = true,
 		.helpers = HELPERS,
 		.userdata = run,
 		.stopped = stopped,
 		.advanced = advanced,
 	};
-	randombytes_buf(run->context.run, RUN_ID_SIZE);
-	if (volume->scrub_root) {
-		r = stream_tag_key(volume->scrub_root, run->context.run, &run->tag_key);
-		if (r < 0)
-			return run_outcome(run, r);
-		run->context.tag_key = run->tag_key;
-	}
+	randombytes_buf(id, sizeof(id));
+	r = run_adopt(run, id);
+	if (r < 0)
+		return run_outcome(run, r);
 	if (run->context.scrub && !overwrites_in_place(volume->type))
 		run_count(run, COUNT_SCRUB_NOT_PROMISED, 1);
 
@@ -107,6 +106,21 @@ Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const Transacti
 		run->context.medium_flags = r;
 	}
 	return OUTCOME_DONE;
+}
+
+int run_adopt(Run *run, const uint8_t id[RUN_ID_SIZE])
+{
+	Secret *key = NULL;
+	int r = 0;
+
+	memcpy(run->context.run, id, RUN_ID_SIZE);
+	if (run->volume->scrub_root)
+		r = stream_tag_key(run->volume->scrub_root, id, &key);
+	if (r < 0)
+		return r;
+	secret_free(run->tag_key);
+	run->context.tag_key = run->tag_key = key;
+	return 0;
 }
 
 void run_clear(Run *run)
@@ -331,6 +345,8 @@ int run_plan(Run *run, const WalkEntry *found, Workspace *workspace, Replacement
 	r = replacement_new(&run->context, &entry, run->next_serial, workspace, &replacement, &reason);
 	if (r == -ENOMEM)
 		return r;
+	if (r == -ENODATA)
+		return 0;
 	if (r < 0) {
 		/* What cannot be decrypted at all must not keep the rest from it. */
 		*ret_blocks = reason == REASON_UNREADABLE;

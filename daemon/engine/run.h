@@ -14,6 +14,7 @@ typedef struct Run {
 	ReplacementContext context;
 	Secret *tag_key;
 	uint64_t next_serial;
+	bool may_decrypt; /* recovery: the request was authorised to move towards plaintext */
 	pthread_mutex_t lock;
 	Progress progress;
 	/* hashes of the paths that were reported: each is reported once */
@@ -31,6 +32,9 @@ typedef struct Run {
 Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const TransactionOptions *options,
 	const Observer *observer, TransactionResult *result);
 void run_clear(Run *run);
+
+/* Takes over the identity of an earlier run, and with it the key of its content tags. */
+int run_adopt(Run *run, const uint8_t id[RUN_ID_SIZE]);
 
 void run_set_phase(Run *run, Phase phase);
 void run_set_totals(Run *run, uint64_t files, uint64_t bytes);

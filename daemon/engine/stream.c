@@ -235,6 +235,11 @@ static int open_compute(void *userdata, uint64_t segment, Workspace *workspace)
 		if (last)
 			memcpy(stream->last_tag, sealed + i * CHUNK_SEALED_SIZE + chunk, SUITE_TAG_SIZE);
 	}
+	if (stream->inspect) {
+		r = stream->inspect(stream->userdata, segment * SEGMENT_PLAIN, workspace->plain, size);
+		if (r < 0)
+			return r;
+	}
 	if (stream->tagger.key)
 		tag_segment(stream, segment, workspace->plain, size);
 	if (stream->out_fd < 0)

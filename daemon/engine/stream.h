@@ -38,6 +38,9 @@ typedef struct Stream {
 	bool (*stopped)(
 		void *userdata); /* asked between segments; true ends it with -ECANCELED. May be NULL */
 	void (*advanced)(void *userdata, uint64_t plain_bytes); /* after each segment. May be NULL */
+	/* stream_open() only, and only without helpers: sees each authenticated segment in order; a negative
+	 * return ends it. */
+	int (*inspect)(void *userdata, uint64_t offset, const uint8_t *plain, size_t size);
 	void *userdata;
 	/* results */
 	uint8_t content_tag[CONTENT_TAG_SIZE];

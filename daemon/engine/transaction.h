@@ -47,8 +47,10 @@ typedef struct TransactionOptions {
 	size_t n_paths;
 	bool scrub; /* encrypt: overwrite the plaintext before it is unlinked (I9) */
 	bool skip_unfit;
-	bool dry_run;           /* the preflight alone */
-	bool unverified_medium; /* go on where nothing can be read back from the medium */
+	bool dry_run;            /* the preflight alone */
+	bool unverified_medium;  /* go on where nothing can be read back from the medium */
+	const uint8_t *only_run; /* decrypt: only what the run with this id (RUN_ID_SIZE bytes) encrypted;
+				    NULL: all */
 	int target_fd; /* decrypt: write below this directory of the host and leave the drive untouched; -1:
 			  in place */
 	unsigned threads; /* 0: choose */
@@ -69,8 +71,11 @@ Outcome transaction_decrypt(
 Outcome transaction_verify(
 	Volume *volume, const TransactionOptions *options, const Observer *observer, TransactionResult *ret);
 
-/* Settles what an interrupted run left, then resumes or goes back. `may_decrypt` says that the request was
- * authorised to decrypt; without it an interrupted decrypt is never moved towards plaintext (I5). */
+/* Settles what an interrupted run left, then resumes or goes back. Of the options only dry_run,
+ * unverified_medium and threads count: the rest is what the interrupted run asked for. `may_decrypt` says
+ * that the request was authorised to decrypt; without it nothing is moved towards plaintext (I5):
+ * OUTCOME_NOT_AUTHORIZED where that was asked for. OUTCOME_INTERRUPTED: some files, each reported, could not
+ * be settled; the drive stays pending. */
 Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const TransactionOptions *options,
 	const Observer *observer, TransactionResult *ret);
 

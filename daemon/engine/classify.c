@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/classify.h"
+
+#include "util/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+
+#define READ_FLAGS     (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
+#define TIME_TOLERANCE 2 /* seconds: the coarsest filesystem's clock */
+
+/* One form of a listed file, as it is now. */
+typedef struct Form {
+	bool present;
+	int fd;
+	struct stat st;
+} Form;
+
+typedef struct Case {
+	Run *run;
+	Finding *finding;
+	Workspace *workspace;
+	Form source, new;
+	const ScrubKey *scrub_key;
+	Workspace scratch;  /* for the form that is compared with the one being decrypted */
+	bool zeros_explain; /* a hole that was never written counts as ours */
+} Case;
+
+static void decide(Case *c, Action action, Reason reason)
+{
+	c->finding->action = action;
+	c->finding->reason = reason;
+}
+
+/* Opens one form. A name that is no ordinary file is not ours: it counts as absent. */
+static int form_open(const Vfs *vfs, const Directory *directory, const char *name, Form *ret)
+{
+	int r;
+
+	*ret = (Form){.fd = -1};
+	r = vfs->open(vfs, directory->fd, name, READ_FLAGS, 0);
+	if (r == -ENOENT || r == -ELOOP || r == -ENXIO)
+		return vfs->is_alive(vfs) ? 0 : -ENODEV;
+	if (r < 0)
+		return r;
+	ret->fd = r;
+	r = vfs->fstat(vfs, ret->fd, &ret->st);
+	if (r < 0)
+		return r;
+	ret->present = S_ISREG(ret->st.st_mode);
+	return 0;
+}
+
+static void form_close(const Vfs *vfs, Form *form)
+{
+	if (form->fd >= 0)
+		vfs->close(vfs, form->fd);
+	form->fd = -1;
+}
+
+static bool times_match(const struct timespec *a, const struct timespec *b)
+{
+	time_t difference = a->tv_sec - b->tv_sec;
+
+	return difference <= TIME_TOLERANCE && difference >= -TIME_TOLERANCE;
+}
+
+/* Whether a form has the size and time that were recorded. */
+static bool as_recorded(const Form *form, uint64_t size, const struct timespec *mtime)
+{
+	return (uint64_t)form->st.st_size == size && times_match(&form->st.st_mtim, mtime);
+}
+
+static int open_cipher(Case *c, const Form *cipher, Cipherfile **ret_file, Stream *ret_stream)
+{
+	const Volume *volume = c->run->volume;
+	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	Reason reason;
+
+	*ret_stream = (Stream){.vfs = volume->vfs, .in_fd = cipher->fd, .out_fd = -1, .userdata = c};
+	return stream_read_head(volume->vfs, cipher->fd, false, (uint64_t)cipher->st.st_size, &keys,
+		c->workspace, ret_file, &attributes, &ret_stream->plain_size, &reason);
+}
+
+/* Whether the encrypted form is whole, and the very one that was listed. */
+static bool cipher_is_whole(Case *c, const Form *cipher)
+{
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	Stream stream;
+
+	if (!cipher->present || open_cipher(c, cipher, &file, &stream) < 0)
+		return false;
+	stream.file = file;
+	stream.helpers = c->run->context.helpers;
+	if (stream_open(&stream, c->workspace) < 0)
+		return false;
+	return sodium_is_zero(c->finding->entry->last_tag, SUITE_TAG_SIZE) ||
+	       memcmp(stream.last_tag, c->finding->entry->last_tag, SUITE_TAG_SIZE) == 0;
+}
+
+/* Compares a piece of the plain form with what the encrypted one holds there. */
+static int inspect_plain(void *userdata, uint64_t offset, const uint8_t *plain, size_t size)
+{
+	Case *c = userdata;
+	const Form *form = c->run->context.encrypting ? &c->source : &c->new;
+	uint8_t *bytes = c->scratch.plain;
+	ssize_t n = vfs_read_full(c->run->volume->vfs, form->fd, bytes, size, offset);
+
+	if (n < 0)
+		return (int)n;
+	if (c->zeros_explain) {
+		for (size_t i = 0; i < (size_t)n; i += SCRUB_SECTOR) {
+			size_t sector = MIN((size_t)SCRUB_SECTOR, (size_t)n - i);
+
+			if (memcmp(bytes + i, plain + i, sector) != 0 && !sodium_is_zero(bytes + i, sector))
+				return -ESTALE;
+		}
+		return 0;
+	}
+	if ((size_t)n < size)
+		return -ESTALE;
+	if (c->scrub_key)
+		return scrub_explains(c->scrub_key, offset, bytes, plain, size) ? 0 : -ESTALE;
+	return memcmp(bytes, plain, size) == 0 ? 0 : -ESTALE;
+}
+
+/* 0: every sector of the plain form is the encrypted one's, or ours otherwise; -ESTALE: not; another errno:
+ * the encrypted form is not whole, or one cannot be read. */
+static int compare_forms(Case *c, const Form *cipher)
+{
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	Stream stream;
+	int r;
+
+	r = open_cipher(c, cipher, &file, &stream);
+	if (r < 0)
+		return r;
+	stream.file = file;
+	stream.inspect = inspect_plain;
+	r = workspace_init(&c->scratch);
+	if (r >= 0)
+		r = stream_open(&stream, c->workspace);
+	workspace_clear(&c->scratch);
+	return r;
+}
+
+/* ---- an interrupted encrypt: the source is plain, the new file encrypted ---- */
+
+static void decide_encrypt_untrusted(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+
+	if (!c->source.present && !c->new.present)
+		decide(c, ACTION_REPORT, REASON_GONE);
+	else if (!c->source.present)
+		decide(c, ACTION_KEEP,
+			REASON_PENDING); /* never "done": its clusters may be free for the taking */
+	else if (!c->new.present)
+		decide(c, ACTION_NONE, REASON_INVALID);
+	else if (as_recorded(&c->source, entry->size, &entry->mtime) || !cipher_is_whole(c, &c->new))
+		decide(c, ACTION_DROP_NEW, REASON_INVALID);
+	else
+		decide(c, ACTION_KEEP, REASON_EDITED);
+}
+
+static void decide_encrypt_trusted(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	bool recorded = c->source.present && as_recorded(&c->source, entry->size, &entry->mtime);
+	int r;
+
+	if (!c->source.present && !c->new.present) {
+		decide(c, ACTION_REPORT, REASON_GONE);
+	} else if (!cipher_is_whole(c, &c->new)) {
+		/* An intact source beside no new file was taken out of the run; otherwise the medium has
+		 * failed. */
+		if (recorded && !c->new.present)
+			decide(c, ACTION_NONE, REASON_INVALID);
+		else
+			decide(c, ACTION_KEEP, REASON_MEDIUM_FAILED);
+	} else if (!c->source.present) {
+		decide(c, ACTION_NONE, REASON_INVALID);
+	} else {
+		r = compare_forms(c, &c->new);
+		if (r >= 0)
+			decide(c, ACTION_FINISH, REASON_INVALID);
+		else
+			decide(c, r == -ESTALE ? ACTION_REPORT : ACTION_KEEP,
+				r == -ESTALE ? REASON_EDITED : REASON_PENDING);
+	}
+}
+
+static int decide_encrypt(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	bool sealed = !sodium_is_zero(entry->last_tag, SUITE_TAG_SIZE);
+	ScrubKey key;
+
+	if (c->run->context.scrub && sealed) {
+		scrub_key_derive(c->run->volume->scrub_root, entry->last_tag, &key);
+		c->scrub_key = &key;
+		if (!c->finding->trusted && c->source.present) {
+			int r = scrub_recognize(c->run->volume->vfs, c->source.fd,
+				(uint64_t)c->source.st.st_size, &key, c->workspace);
+
+			if (r == SCRUB_SOME)
+				c->finding->trusted = true;
+			else if (r < 0) {
+				/* It cannot be read: whether its new file can be trusted stays open. */
+				decide(c, ACTION_KEEP, REASON_PENDING);
+				c->scrub_key = NULL;
+				return 0;
+			}
+		}
+	}
+	if (c->finding->trusted)
+		decide_encrypt_trusted(c);
+	else
+		decide_encrypt_untrusted(c);
+	c->scrub_key = NULL;
+	return 0;
+}
+
+/* ---- an interrupted decrypt: the source is encrypted, the new file plain ---- */
+
+/* Whether nobody but us has written to the new file. */
+static bool new_is_ours(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	int r;
+
+	if (as_recorded(&c->new, entry->new_size, &entry->new_mtime) || c->new.st.st_size == 0)
+		return true;
+	c->zeros_explain = true;
+	r = (uint64_t)c->new.st.st_size <= entry->new_size ? compare_forms(c, &c->source) : -ESTALE;
+	c->zeros_explain = false;
+	return r >= 0;
+}
+
+static void decide_decrypt_untrusted(Case *c)
+{
+	if (!c->source.present && !c->new.present)
+		decide(c, ACTION_REPORT, REASON_GONE);
+	else if (!c->source.present)
+		decide(c, ACTION_KEEP, REASON_PENDING);
+	else if (!c->new.present)
+		decide(c, ACTION_NONE, REASON_INVALID);
+	else if (!cipher_is_whole(c, &c->source))
+		decide(c, ACTION_KEEP, REASON_MEDIUM_FAILED);
+	else if (new_is_ours(c))
+		decide(c, ACTION_DROP_NEW, REASON_INVALID);
+	else
+		decide(c, ACTION_KEEP, REASON_EDITED);
+}
+
+/* Whether the plaintext is what was written, by its content tag. */
+static bool plain_is_whole(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	Stream stream = {
+		.vfs = c->run->volume->vfs,
+		.in_fd = c->new.fd,
+		.out_fd = -1,
+		.plain_size = entry->new_size,
+		.tagger = {.key = c->run->tag_key, .serial = entry->serial},
+		.helpers = c->run->context.helpers,
+	};
+
+	return (uint64_t)c->new.st.st_size == entry->new_size &&stream_tag(&stream, c->workspace) >= 0 &&
+	       memcmp(stream.content_tag, entry->content_tag, CONTENT_TAG_SIZE) == 0;
+}
+
+static void decide_decrypt_trusted(Case *c)
+{
+	if (!c->source.present)
+		decide(c, c->new.present ? ACTION_NONE : ACTION_REPORT,
+			c->new.present ? REASON_INVALID : REASON_GONE);
+	else if (!c->new.present)
+		decide(c, ACTION_NONE, REASON_INVALID);
+	else if (!c->run->may_decrypt)
+		decide(c, ACTION_KEEP, REASON_PENDING);
+	else if (plain_is_whole(c))
+		decide(c, ACTION_FINISH, REASON_INVALID);
+	else
+		decide(c, ACTION_REPORT, REASON_EDITED);
+}
+
+/* ---- */
+
+/* Finds the new file by its name or, where that was torn, by its 8.3 alias. */
+static int open_new(Case *c, const Directory *directory)
+{
+	Replacement *replacement = c->finding->replacement;
+	const Vfs *vfs = c->run->volume->vfs;
+	char *alias;
+	int r;
+
+	r = form_open(vfs, directory, replacement->entry.new_name, &c->new);
+	if (r < 0 || c->new.present || !*replacement->entry.alias)
+		return r;
+	form_close(vfs, &c->new);
+	r = form_open(vfs, directory, replacement->entry.alias, &c->new);
+	if (r < 0 || !c->new.present)
+		return r;
+	alias = strdup(replacement->entry.alias);
+	if (!alias)
+		return -ENOMEM;
+	free(replacement->entry.new_name);
+	replacement->entry.new_name = alias;
+	return 0;
+}
+
+int classify(Run *run, Finding *finding, Workspace *workspace)
+{
+	const Vfs *vfs = run->volume->vfs;
+	_cleanup_directory_ Directory *directory = NULL;
+	Case c = {.run = run,
+		.finding = finding,
+		.workspace = workspace,
+		.source = {.fd = -1},
+		.new = {.fd = -1}};
+	int r;
+
+	decide(&c, ACTION_NONE, REASON_INVALID);
+	r = directory_open_parent(vfs, run->volume->root_fd, finding->entry->path, &directory);
+	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV) {
+		if (!vfs->is_alive(vfs))
+			return -ENODEV;
+		decide(&c, ACTION_REPORT, REASON_GONE);
+		return 0;
+	}
+	if (r >= 0)
+		r = replacement_adopt(directory, finding->entry, &finding->replacement);
+	if (r >= 0)
+		r = form_open(vfs, directory, finding->replacement->name, &c.source);
+	if (r >= 0)
+		r = open_new(&c, directory);
+	if (r >= 0) {
+		finding->replacement->source = c.source.st;
+		if (run->context.encrypting)
+			r = decide_encrypt(&c);
+		else if (finding->trusted)
+			decide_decrypt_trusted(&c);
+		else
+			decide_decrypt_untrusted(&c);
+	}
+	form_close(vfs, &c.source);
+	form_close(vfs, &c.new);
+	if (r == -ENOMEM || r == -ENODEV || !vfs->is_alive(vfs))
+		return r < 0 ? r : -ENODEV;
+	/* One that cannot be opened or read now keeps the drive pending, not the others from being settled.
+	 */
+	if (r < 0)
+		decide(&c, ACTION_KEEP, REASON_PENDING);
+	return 0;
+}

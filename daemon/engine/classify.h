@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What recovery finds of one listed file, and what is to be done about it: the table of TRANSACTIONS.md. */
+
+#include "engine/run.h"
+
+typedef enum Action {
+	ACTION_NONE,     /* it is whole in one form already */
+	ACTION_DROP_NEW, /* take the new file away: the source is whole */
+	ACTION_FINISH,   /* scrub (when the run does) and unlink the source: the new file is whole and trusted
+			  */
+	ACTION_REPORT,   /* touch nothing, name it; not pending any more */
+	ACTION_KEEP,     /* touch nothing, name it; stays pending */
+	ACTION_MAX,
+} Action;
+
+typedef struct Finding {
+	const JournalEntry *entry;
+	bool trusted; /* a barrier has passed since its new file was written */
+	size_t order;
+	Action action;
+	Reason reason; /* why it is named; REASON_INVALID: it is not */
+	Replacement *replacement;
+} Finding;
+
+/* Decides, writing nothing. Fills action, reason, trusted (a source that carries its scrub pattern proves
+ * that its barrier was passed) and replacement. A negative errno ends the recovery: the drive is gone, no
+ * memory. */
+int classify(Run *run, Finding *finding, Workspace *workspace);

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Recovery (TRANSACTIONS.md holds the table, and why trust, not readability, decides). Every step removes
+ * only what is redundant, so that a run of recovery that is interrupted itself is simply run again:
+ *
+ *   read the journal -> classify every listed file, writing nothing (classify.c)
+ *     -> scrub what is to be scrubbed -> barrier
+ *     -> unlink what is to go, descriptors held -> barrier
+ *     -> "closed", or the list of what stays pending -> barrier -> close the descriptors
+ *     -> resume: the interrupted transaction again; roll back: the ordinary transaction the other way
+ */
+
+#include "engine/classify.h"
+#include "engine/journal.h"
+#include "util/memory.h"
+
+#include <errno.h>
+
+typedef struct Recovery {
+	Run run;
+	Journal *journal;
+	JournalRecord *latest, *previous;
+	Finding *findings;
+	size_t n, allocated;
+	Workspace workspace;
+} Recovery;
+
+TransactionKind recovery_hint(const Vfs *vfs, int root_fd)
+{
+	return journal_hint(vfs, root_fd);
+}
+
+/* ---- what the journal lists ---- */
+
+static int add_finding(Recovery *recovery, const JournalEntry *entry, bool trusted)
+{
+	int r = array_grow(
+		&recovery->findings, &recovery->allocated, recovery->n + 1, sizeof(*recovery->findings));
+
+	if (r < 0)
+		return r;
+	recovery->findings[recovery->n] = (Finding){.entry = entry, .trusted = trusted, .order = recovery->n};
+	recovery->n++;
+	return 0;
+}
+
+static int compare_findings(const void *a, const void *b)
+{
+	const Finding *left = a, *right = b;
+	int r = strcmp(left->entry->path, right->entry->path);
+
+	if (r != 0)
+		return r;
+	return left->order < right->order ? -1 : left->order > right->order;
+}
+
+/* Every listed file once; what the newer record says of it counts. */
+static int list_findings(Recovery *recovery)
+{
+	static const struct {
+		JournalList list;
+		bool trusted;
+	} order[] = {
+		{JOURNAL_SEALED, false},
+		{JOURNAL_INTENT, false},
+		{JOURNAL_ABORTED, false},
+		{JOURNAL_SCRUBBING, true},
+		{JOURNAL_RETIRED, true},
+	};
+	const JournalRecord *records[] = {recovery->latest, recovery->previous};
+	size_t kept = 0;
+
+	for (size_t k = 0; k < ELEMENTSOF(records) && records[k]; k++)
+		for (size_t l = 0; l < ELEMENTSOF(order); l++) {
+			JournalList list = order[l].list;
+			/* The newer record was written after the older one's barrier had passed. */
+			bool trusted = order[l].trusted || (k == 1 && list == JOURNAL_SEALED);
+
+			for (size_t i = 0; i < records[k]->n[list]; i++) {
+				int r = add_finding(recovery, &records[k]->lists[list][i], trusted);
+
+				if (r < 0)
+					return r;
+			}
+		}
+	qsort(recovery->findings, recovery->n, sizeof(*recovery->findings), compare_findings);
+	for (size_t i = 0; i < recovery->n; i++)
+		if (kept == 0 || strcmp(recovery->findings[kept - 1].entry->path,
+					 recovery->findings[i].entry->path) != 0)
+			recovery->findings[kept++] = recovery->findings[i];
+	recovery->n = kept;
+	return 0;
+}
+
+/* ---- settling ---- */
+
+static void keep_pending(Finding *finding, Reason reason)
+{
+	finding->action = ACTION_KEEP;
+	finding->reason = reason;
+}
+
+static int settle(Recovery *recovery)
+{
+	Run *run = &recovery->run;
+	const Volume *volume = run->volume;
+	int r;
+
+	for (size_t i = 0; i < recovery->n; i++) {
+		Finding *finding = &recovery->findings[i];
+
+		if (finding->action != ACTION_FINISH)
+			continue;
+		if (replacement_open_source(&run->context, finding->replacement) < 0) {
+			keep_pending(finding, finding->replacement->reason);
+			continue;
+		}
+		if (!run->context.scrub)
+			continue;
+		replacement_scrub(&run->context, finding->replacement, &recovery->workspace);
+		if (finding->replacement->fatal)
+			return -EIO;
+		if (finding->replacement->state != REPLACEMENT_SCRUBBED)
+			keep_pending(finding, finding->replacement->reason);
+	}
+	r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	if (r < 0)
+		return r;
+
+	for (size_t i = 0; i < recovery->n; i++) {
+		Finding *finding = &recovery->findings[i];
+
+		if (finding->action == ACTION_FINISH) {
+			replacement_unlink(&run->context, finding->replacement);
+			if (finding->replacement->state != REPLACEMENT_UNLINKED)
+				keep_pending(finding, finding->replacement->reason);
+		} else if (finding->action == ACTION_DROP_NEW) {
+			finding->replacement->made = true;
+			(void)replacement_abandon(&run->context, finding->replacement);
+		}
+		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)
+			run_count(run, COUNT_SETTLED, 1);
+	}
+	return volume->vfs->barrier(volume->vfs, volume->root_fd);
+}
+
+/* "closed", or what stays pending with its trust. */
+static int write_end(Recovery *recovery)
+{
+	const Volume *volume = recovery->run.volume;
+	JournalRecord head = *recovery->latest;
+	bool pending = false;
+	int r;
+
+	for (size_t i = 0; i < recovery->n; i++)
+		pending |= recovery->findings[i].action == ACTION_KEEP;
+	if (!pending)
+		head.flags |= JOURNAL_CLOSED;
+	r = journal_begin(recovery->journal, &head);
+	for (int trusted = 1; trusted >= 0; trusted--)
+		for (size_t i = 0; i < recovery->n && r >= 0; i++) {
+			const Finding *finding = &recovery->findings[i];
+
+			if (finding->action == ACTION_KEEP && finding->trusted == (trusted == 1))
+				r = journal_add(recovery->journal,
+					trusted ? JOURNAL_SCRUBBING : JOURNAL_SEALED, finding->entry);
+		}
+	if (r >= 0)
+		r = journal_write(recovery->journal);
+	if (r >= 0)
+		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	return r < 0 ? r : pending;
+}
+
+static void report_findings(Recovery *recovery)
+{
+	for (size_t i = 0; i < recovery->n; i++) {
+		const Finding *finding = &recovery->findings[i];
+
+		if (finding->reason != REASON_INVALID)
+			run_report(&recovery->run, finding->entry->path, finding->reason, 0);
+	}
+}
+
+/* ---- the whole ---- */
+
+/* Reads what is pending. DONE with *ret_nothing: nothing is. */
+static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
+{
+	Run *run = &recovery->run;
+	const Volume *volume = run->volume;
+	int r;
+
+	/* What a daemon that died had written, but not yet synced, becomes durable and then counts. */
+	*ret_nothing = false;
+	r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	if (r >= 0)
+		r = journal_open(volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id,
+			&recovery->journal);
+	if (r == -ENOENT) {
+		*ret_nothing = true;
+		return OUTCOME_DONE;
+	}
+	if (r >= 0)
+		r = journal_read(
+			recovery->journal, run->context.medium_flags, &recovery->latest, &recovery->previous);
+	if (r < 0)
+		return run_outcome(run, r);
+	*ret_nothing = r == 0 || recovery->latest->flags & JOURNAL_CLOSED;
+	return OUTCOME_DONE;
+}
+
+static Outcome recover(Recovery *recovery, bool *ret_settled)
+{
+	Run *run = &recovery->run;
+	int r;
+
+	r = run_adopt(run, recovery->latest->run);
+	if (r >= 0)
+		r = list_findings(recovery);
+	if (r >= 0)
+		r = workspace_init(&recovery->workspace);
+	if (r >= 0)
+		run_set_totals(run, recovery->n, 0);
+	for (size_t i = 0; i < recovery->n && r >= 0; i++) {
+		r = run_cancelled(run) ? -ECANCELED
+				       : classify(run, &recovery->findings[i], &recovery->workspace);
+		run_advance(run, 1, 0);
+	}
+	if (r < 0)
+		return run_outcome(run, r);
+	if (run->options->dry_run) {
+		report_findings(recovery);
+		return run_final_outcome(run);
+	}
+	r = settle(recovery);
+	report_findings(recovery);
+	if (r >= 0)
+		r = write_end(recovery);
+	if (r < 0) {
+		run->result->pending = recovery->latest->operation;
+		return run_outcome(run, r) == OUTCOME_DRIVE_GONE ? OUTCOME_DRIVE_GONE : OUTCOME_INTERRUPTED;
+	}
+	if (r > 0) {
+		run->result->pending = recovery->latest->operation;
+		return OUTCOME_INTERRUPTED;
+	}
+	*ret_settled = true;
+	return run_final_outcome(run);
+}
+
+static void recovery_clear(Recovery *recovery)
+{
+	/* Only now: until here their clusters could not be used again. */
+	for (size_t i = 0; i < recovery->n; i++)
+		replacement_free(recovery->findings[i].replacement);
+	free(recovery->findings);
+	journal_free(recovery->journal);
+	workspace_clear(&recovery->workspace);
+	run_clear(&recovery->run);
+}
+
+/* The ordinary transaction that brings the run to its end, or back. */
+static Outcome follow_up(const JournalRecord *record, RecoveryMode mode, Volume *volume,
+	const TransactionOptions *options, const Observer *observer, TransactionResult *result)
+{
+	bool encrypting = (record->operation == TRANSACTION_ENCRYPT) == (mode == RECOVERY_RESUME);
+	TransactionResult more;
+	Outcome outcome;
+	TransactionOptions follow = {
+		.paths = (const char *const *)record->scope,
+		.n_paths = record->n_scope,
+		/* A run the other way takes back what was decrypted: that is scrubbed as any plaintext is. */
+		.scrub = mode == RECOVERY_ROLLBACK || record->flags & JOURNAL_SCRUB,
+		.skip_unfit = true,
+		.unverified_medium = options->unverified_medium,
+		.only_run = mode == RECOVERY_ROLLBACK && !encrypting ? record->run : NULL,
+		.target_fd = -1,
+		.threads = options->threads,
+	};
+
+	outcome = encrypting ? transaction_encrypt(volume, &follow, observer, &more)
+			     : transaction_decrypt(volume, &follow, observer, &more);
+	for (int i = 0; i < COUNT_MAX; i++)
+		result->counts[i] += more.counts[i];
+	result->pending = more.pending;
+	return outcome;
+}
+
+Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const TransactionOptions *options,
+	const Observer *observer, TransactionResult *ret)
+{
+	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	Recovery recovery = {0};
+	bool nothing = false, settled = false, towards_plaintext = false;
+	Outcome outcome, more;
+
+	outcome = run_init(&recovery.run, TRANSACTION_RECOVER, volume, options, observer, ret);
+	/* Nothing is written that would have to be read back. */
+	if (outcome == OUTCOME_DONE) {
+		run_set_phase(&recovery.run, PHASE_RECOVERING);
+		outcome = read_journal(&recovery, &nothing);
+	}
+	if (outcome == OUTCOME_DONE && !nothing) {
+		bool encrypt = recovery.latest->operation == TRANSACTION_ENCRYPT;
+
+		recovery.run.context.encrypting = encrypt;
+		recovery.run.context.scrub = encrypt && recovery.latest->flags & JOURNAL_SCRUB;
+		recovery.run.context.recovering = true;
+		recovery.run.may_decrypt = may_decrypt;
+		towards_plaintext = mode == (encrypt ? RECOVERY_ROLLBACK : RECOVERY_RESUME);
+		if (towards_plaintext && !may_decrypt) {
+			ret->pending = recovery.latest->operation;
+			outcome = OUTCOME_NOT_AUTHORIZED;
+		} else {
+			outcome = recover(&recovery, &settled);
+		}
+	}
+	latest = TAKE_PTR(recovery.latest);
+	previous = TAKE_PTR(recovery.previous);
+	recovery_clear(&recovery);
+	if (!settled || mode == RECOVERY_SETTLE || latest->flags & JOURNAL_SCOPE_MISSING)
+		return outcome;
+	more = follow_up(latest, mode, volume, options, observer, ret);
+	return more == OUTCOME_DONE ? outcome : more;
+}
