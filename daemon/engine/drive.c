@@ -61,14 +61,6 @@ Outcome drive_probe_files(const Vfs *vfs, DriveFiles *files, DriveFacts *ret_fac
 	return OUTCOME_DONE;
 }
 
-Outcome drive_probe(const Vfs *vfs, int root_fd, DriveFacts *ret_facts)
-{
-	DriveFiles files;
-
-	drive_open(vfs, root_fd, &files);
-	return drive_probe_files(vfs, &files, ret_facts);
-}
-
 Outcome drive_unlock(const Vfs *vfs, int root_fd, const Secret *passphrase, DriveIdentity *ret_identity,
 	Secret **ret_drive_key, bool *ret_rewrap)
 {

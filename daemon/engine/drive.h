@@ -41,19 +41,25 @@ typedef struct EnrollParameters {
 	uint32_t kdf_passes; /* 0: calibrate to about one second */
 } EnrollParameters;
 
-/* Looks for .usbcrypt below an open root directory. A drive that is not enrolled is OUTCOME_DONE with
- * enrolled false. OUTCOME_TAMPERED: something is there that no reader can make sense of. OUTCOME_UNSUPPORTED:
- * a version of the format that is not known here. */
-Outcome drive_probe(const Vfs *vfs, int root_fd, DriveFacts *ret_facts);
-
-/* drive_probe() in two steps, for a worker that gives its privileges up between them: the first opens and
- * looks at file types only, the second parses, and closes. */
+/* Probing in two steps, for a worker that gives its privileges up between them: the first opens and looks at
+ * file types only, the second parses, and closes. */
 typedef struct DriveFiles {
 	int fds[2]; /* -1 where `outcomes` is not OUTCOME_DONE */
 	Outcome outcomes[2];
 } DriveFiles;
 void drive_open(const Vfs *vfs, int root_fd, DriveFiles *ret_files);
 Outcome drive_probe_files(const Vfs *vfs, DriveFiles *files, DriveFacts *ret_facts);
+
+/* Looks for .usbcrypt below an open root directory. A drive that is not enrolled is OUTCOME_DONE with
+ * enrolled false. OUTCOME_TAMPERED: something is there that no reader can make sense of. OUTCOME_UNSUPPORTED:
+ * a version of the format that is not known here. */
+static inline Outcome drive_probe(const Vfs *vfs, int root_fd, DriveFacts *ret_facts)
+{
+	DriveFiles files;
+
+	drive_open(vfs, root_fd, &files);
+	return drive_probe_files(vfs, &files, ret_facts);
+}
 
 /* Makes a drive key, wraps it under the passphrase (normalised already) and makes both copies durable, each
  * followed by a barrier and read back (I3). A failure takes away again what it had made. What an interrupted

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <sodium.h>
 #include <stdio.h>
 
@@ -41,7 +42,7 @@ static bool tree_is_acceptable(const cJSON *node)
 	const cJSON *child;
 
 	if (cJSON_IsNumber(node))
-		return node->valuedouble >= 0 && node->valuedouble < (double)JSON_NUMBER_MAX &&
+		return !signbit(node->valuedouble) && node->valuedouble <= (double)JSON_NUMBER_MAX &&
 		       (double)(uint64_t)node->valuedouble == node->valuedouble;
 	cJSON_ArrayForEach (child, node) {
 		if (cJSON_IsObject(node))

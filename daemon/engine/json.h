@@ -13,7 +13,8 @@
 #include <stdbool.h>
 
 #define JSON_DEPTH_MAX  8
-#define JSON_NUMBER_MAX ((uint64_t)1 << 53) /* numbers are below; larger ones stand in strings */
+/* Numbers have at most 15 digits, which cJSON prints exactly; larger ones stand in strings. */
+#define JSON_NUMBER_MAX ((uint64_t)999999999999999)
 
 static inline void cjson_deletep(cJSON **json)
 {
@@ -22,7 +23,7 @@ static inline void cjson_deletep(cJSON **json)
 #define _cleanup_json_ _cleanup_(cjson_deletep)
 
 /* Parses an object in the one accepted form: valid UTF-8, no control characters, no backslash, nested no
- * deeper than JSON_DEPTH_MAX, no key twice in one object, numbers only integers of 0 to JSON_NUMBER_MAX - 1,
+ * deeper than JSON_DEPTH_MAX, no key twice in one object, numbers only integers of 0 to JSON_NUMBER_MAX,
  * no white space outside strings: byte for byte what cJSON_PrintUnformatted() makes of the result.
  * -EBADMSG otherwise, -ENOMEM. cJSON_Delete() the result. */
 int json_parse(const char *text, size_t size, cJSON **ret_json);

@@ -351,7 +351,7 @@ def drives():
     add_drive("good-memory-odd", "64 MiB and 1 KiB", sealed(top([slot(memory=MEMORY + 1024)])), "success")
     future = {"id": 2, "type": "fido2", "credential": "00", "kdf": [1, 2, 3], "epoch": "none"}
     add_drive("good-unknown-slot", "a slot of an unknown type is skipped", sealed(top([future, first])), "success")
-    more = top([dict(first, note="kept")], label="Ferien \u263c", policy={"days": 9007199254740991})
+    more = top([dict(first, note="kept")], label="Ferien \u263c", policy={"days": 999999999999999})
     add_drive("good-unknown-keys", "unknown keys, one not ASCII", sealed(more), "success")
     add_drive("good-generation-max", "the highest generation", sealed(top([first], generation=str(2**64 - 2))),
               "success")
@@ -431,7 +431,7 @@ def drives():
         "number-exponent": (text.replace(b'"epoch":1', b'"epoch":1e0'), "1e0"),
         "number-negative": (text.replace(b'"policy":{}', b'"policy":{"a":-1}'), "-1"),
         "number-minus-zero": (text.replace(b'"policy":{}', b'"policy":{"a":-0}'), "-0"),
-        "number-large": (text.replace(b'"policy":{}', b'"policy":{"a":9007199254740992}'), "2^53"),
+        "number-large": (text.replace(b'"policy":{}', b'"policy":{"a":1000000000000000}'), "10^15"),
         "number-huge": (text.replace(b'"policy":{}', b'"policy":{"a":1e+22}'), "1e+22"),
     }
     for what, (line, comment) in raw.items():
@@ -498,7 +498,7 @@ def whole_drive():
     tree[b".usbcrypt/README.txt"] = b"frozen\n"
 
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape") as tar:
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as tar:
         folders = {path.rpartition(b"/")[0] for path in tree} - {b""}
         folders |= {f.rpartition(b"/")[0] for f in folders} - {b""}
         for folder in sorted(folders):

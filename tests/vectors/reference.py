@@ -555,7 +555,7 @@ def parse_line(line):
         if isinstance(v, list):
             for x in v:
                 check_numbers(x)
-        elif isinstance(v, int) and not isinstance(v, bool) and not 0 <= v < 1 << 53:
+        elif isinstance(v, int) and not isinstance(v, bool) and not 0 <= v < 10**15:
             bad("a number out of range")
 
     check_numbers(value)
