@@ -313,6 +313,9 @@ static int prepare(Agent *agent)
 		r = sd_bus_attach_event(agent->client->bus, agent->event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
 		r = sd_bus_set_exit_on_disconnect(agent->client->bus, true);
+	/* So that at the end a connection that is gone can be told from one that is not. */
+	if (r >= 0)
+		r = sd_bus_set_close_on_exit(agent->client->bus, false);
 	agent->drives.event = agent->event;
 	return r;
 }

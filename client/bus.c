@@ -132,6 +132,8 @@ ExitCode bus_connect(Client *client)
 		return client_fail(client, CODE_UNREACHABLE, UNREACHABLE,
 			"The system bus cannot be reached: %s. Is dbus running?", strerror(-r));
 	(void)sd_bus_set_allow_interactive_authorization(client->bus, true);
+	if (bus_refresh_daemon(client) >= 0)
+		return CODE_DONE;
 	r = start_daemon(client, &error);
 	if (r < 0)
 		return bus_fail(client, &error, r, false);

@@ -93,6 +93,7 @@ static void tell_drive(Monitor *monitor, const char *event, const Drive *drive, 
 
 static void tell_run_began(Monitor *monitor, const Drive *drive)
 {
+	_cleanup_free_ char *text = NULL;
 	MonitorRun run = {0};
 	_cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
 
@@ -110,8 +111,10 @@ static void tell_run_began(Monitor *monitor, const Drive *drive)
 		return;
 	}
 	monitor->runs[monitor->n_runs++] = run;
+	if (asprintf(&text, "%s began", run.kind) < 0)
+		text = NULL;
 	tell(monitor, "run-began", run.title, run.drive ? cJSON_Duplicate(run.drive, true) : NULL, "kind",
-		run.kind, run.kind);
+		run.kind, text ? text : run.kind);
 }
 
 static int on_finished(Monitor *monitor, sd_bus_message *message)
@@ -284,6 +287,9 @@ ExitCode verb_monitor(Client *client)
 		r = sd_bus_attach_event(client->bus, monitor.event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
 		r = sd_bus_set_exit_on_disconnect(client->bus, true);
+	/* So that at the end a connection that is gone can be told from one that is not. */
+	if (r >= 0)
+		r = sd_bus_set_close_on_exit(client->bus, false);
 	if (r < 0)
 		return bus_fail_message(client, r);
 	code = bus_subscribe(client, on_signal, &monitor, monitor.signals);

@@ -141,6 +141,7 @@ static void draw(ProgressBar *bar, const ProgressState *state)
 	char text[LINE_SIZE / 2], line[LINE_SIZE], blocks[BAR_MAX + 1];
 	size_t columns = terminal_columns(STDERR_FILENO), room = columns > 0 ? columns - 1 : 0, fixed;
 	int done = percent(state), used;
+	char *comma;
 
 	describe(bar, state, text, sizeof(text));
 	used = done < 0 ? snprintf(line, sizeof(line), "%s  ", title(state))
@@ -155,7 +156,14 @@ static void draw(ProgressBar *bar, const ProgressState *state)
 		used += snprintf(line + used, sizeof(line) - (size_t)used, "[%s]  ", blocks);
 	}
 	(void)snprintf(line + used, sizeof(line) - (size_t)used, "%s", text);
-	/* ASCII alone, so bytes are columns; the last column stays free, for some terminals wrap there. */
+	/* ASCII alone, so bytes are columns; the last column stays free, for some terminals wrap there. What
+	 * does not fit is left out in whole parts. */
+	if (strlen(line) > room) {
+		line[MIN(room + 1, sizeof(line) - 1)] = 0;
+		comma = strrchr(line, ',');
+		if (comma)
+			*comma = 0;
+	}
 	(void)fprintf(stderr, "\r%.*s\033[K", (int)MIN(room, sizeof(line) - 1), line);
 	(void)fflush(stderr);
 	bar->drawn = true;

@@ -291,6 +291,9 @@ static int watch(Follow *follow)
 			"org.freedesktop.DBus.Local", "Disconnected", on_disconnected, follow);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, follow->event, SD_EVENT_PRIORITY_NORMAL);
+	/* The loop's end is not the connection's: the failures are still to be fetched. */
+	if (r >= 0)
+		r = sd_bus_set_close_on_exit(bus, false);
 	return r;
 }
 
