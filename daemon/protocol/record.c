@@ -101,11 +101,12 @@ int record_receive(int fd, Record *record)
 
 	secret_wipe(record, sizeof(*record));
 
+	/* ECONNRESET, once, is how the kernel says that the other end closed without reading all we sent (a
+	 * CANCEL that came too late, say). What it had sent before is still there: its RESULT must not be
+	 * lost. */
 	do
 		n = recvmsg(fd, &message, 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == ECONNRESET)
-		return 0;
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return -errno;
 	if (n == 0)

@@ -272,7 +272,7 @@ int held_new(int root_fd, Held **ret_held)
 		if (directory >= 0)
 			held_take(&held->files[i], posix, directory, table[i].name);
 		else
-			held->files[i] = (HeldFile){.fd = -1, .error = -ENOENT};
+			held->files[i] = (HeldFile){.fd = -1, .error = held->files[table[i].directory].error};
 	}
 	*ret_held = TAKE_PTR(held);
 	return 0;

@@ -63,7 +63,8 @@ static Outcome worker_open_as_root(Worker *worker)
 	case JOB_NODE:
 		return node_open(job, &worker->node, &worker->result);
 	case JOB_PROBE:
-		r = privilege_narrow(CAPABILITY(CAP_DAC_READ_SEARCH));
+		/* CAP_FOWNER for O_NOATIME: looking at a drive must not write to it. */
+		r = privilege_narrow(CAPABILITY(CAP_DAC_READ_SEARCH) | CAPABILITY(CAP_FOWNER));
 		if (r < 0)
 			return result_fail(&worker->result, r, "cannot give up capabilities");
 		outcome = mount_open(job, &worker->mount, &worker->result);
