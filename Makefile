@@ -17,10 +17,10 @@ UNIT_PACKAGES := cmocka
 # Debian packages, by what needs them; `make deps` installs those that are missing.
 DEPS_BUILD := build-essential pkg-config libsystemd-dev libudev-dev libsodium-dev libkeyutils-dev libcjson-dev \
 	libseccomp-dev libpwquality-dev libutf8proc-dev
-DEPS_RUN   := udev dbus polkitd systemd cracklib-runtime wamerican pinentry-curses
-DEPS_TEST  := libcmocka-dev python3 python3-pytest libpam-systemd util-linux e2fsprogs exfat-fuse exfatprogs ntfs-3g \
-	dosfstools btrfs-progs nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl pkexec policykit-1 libcap2-bin procps
-DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db
+DEPS_RUN   := systemd udev dbus polkitd libpam-systemd dbus-user-session cracklib-runtime wamerican pinentry-curses
+DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus python3-cryptography python3-nacl util-linux e2fsprogs \
+	exfat-fuse exfatprogs ntfs-3g btrfs-progs dosfstools nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl procps
+DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db valgrind shellcheck
 
 WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	-Wvla -Wformat=2 -Wundef -Wwrite-strings -Werror
@@ -90,3 +90,86 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(foreach l,$(LAYERS),$(call lib,$(l)))
 
 clean:  ## remove what was built
 	rm -rf $(O)
+
+# ---- tests and lint
+PYTHON := /usr/bin/python3
+TIDY_CFLAGS = -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DUSBCRYPT_VERSION=\"\" -DUSBCRYPT_LIBEXECDIR=\"\" \
+	-DUSBCRYPT_SYSCONFDIR=\"\" -Idaemon -Iclient $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+CLANG_TIDY_JOBS := $(shell nproc)
+C_FILES = $(shell git ls-files -co --exclude-standard 'daemon/*.c' 'client/*.c' 'tests/*.c' 'tests/**/*.c')
+H_FILES = $(shell git ls-files -co --exclude-standard 'daemon/*.h' 'client/*.h' 'tests/*.h' 'tests/**/*.h')
+
+# Installs of its arguments what is missing; asks the archive for its lists only when that fails.
+define install-packages
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+	test -z "$$missing" && exit 0; \
+	echo "installing:" $$missing; \
+	if [ $$(id -u) != 0 ]; then echo "as root, please: apt-get install" $$missing >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get install -qq -y --no-install-recommends $$missing >/dev/null 2>&1 || \
+		{ apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
+endef
+
+deps: deps-build deps-test deps-lint  ## install what building, testing and linting need (Debian 12)
+deps-build:
+	$(call install-packages,$(DEPS_BUILD))
+deps-test: deps-build
+	$(call install-packages,$(DEPS_RUN) $(DEPS_TEST))
+deps-lint: deps-test
+	$(call install-packages,$(DEPS_LINT))
+
+unit-tests: $(UNIT_TESTS)
+
+# A second make, because the first has looked for libraries that deps may only just have installed.
+test: deps-test  ## everything: unit tests, vectors, client, faults, integration, layers (as root)
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
+	@$(PYTHON) tests/run --build $(O)
+
+check-unit: all unit-tests  ## the unit tests alone
+	@$(PYTHON) tests/run --build $(O) unit
+check-integration: all  ## the integration tests alone (as root)
+	@$(PYTHON) tests/run --build $(O) integration
+check-layers: $(call lib,engine) $(O)/usbcrypt-worker  ## includes run one way only, the engine knows neither bus nor udev
+	@tests/check-layers --build $(O)
+
+lint: deps-lint  ## format, clang-tidy, cppcheck, XML, shell, man pages, clang
+	@$(MAKE) --no-print-directory check-format check-layers check-xml check-shell check-man check-cppcheck
+	@$(MAKE) --no-print-directory -j$$(nproc) check-clang
+	@$(MAKE) --no-print-directory check-tidy
+
+format:  ## format the C files
+	clang-format -i $(C_FILES) $(H_FILES)
+
+check-format:
+	$(call say,FORMAT,'$(words $(C_FILES) $(H_FILES)) files')
+	$(Q)clang-format --dry-run -Werror $(C_FILES) $(H_FILES)
+check-tidy:
+	$(call say,TIDY,'$(words $(C_FILES)) files')
+	$(Q)printf '%s\0' $(C_FILES) | xargs -0 -n 4 -P $(CLANG_TIDY_JOBS) sh -c 'clang-tidy --quiet "$$@" -- \
+		$(TIDY_CFLAGS) 2>/dev/null' clang-tidy
+check-cppcheck:
+	$(call say,CPPCHECK,'$(words $(C_FILES)) files')
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --error-exitcode=1 -j $$(nproc) \
+		--inline-suppr --suppressions-list=tests/cppcheck.suppressions -D_GNU_SOURCE -D__GNUC__=12 -Idaemon -Iclient $(C_FILES)
+check-clang:
+	@$(MAKE) --no-print-directory O=$(O)/clang CC=clang all unit-tests
+check-xml:
+	$(call say,XML,'dbus/')
+	$(Q)xmllint --noout --nonet dbus/*.xml $(wildcard dbus/*.policy dbus/*.conf)
+check-shell:
+	$(call say,SHELL,'scripts')
+	$(Q)shellcheck -x $$(git grep -lE '^#!(/bin/sh|/usr/bin/env bash|/bin/bash)' -- . ':!tests/vectors')
+check-man:
+	$(call say,MAN,'$(wildcard client/*.[1-8] daemon/*.[1-8] systemd/*.[1-8])')
+	$(Q)for page in $(wildcard client/*.[1-8] daemon/*.[1-8] systemd/*.[1-8]); do \
+		out=$$(LC_ALL=C.UTF-8 MANROFFSEQ= MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z $$page 2>&1 >/dev/null); \
+		if [ -n "$$out" ]; then echo "$$page: $$out"; exit 1; fi; done
+
+check-asan: deps-test  ## unit, vectors, client, faults and integration under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/asan SANITIZE=address,undefined all unit-tests
+	@SANITIZE=address,undefined $(PYTHON) tests/run --build $(O)/asan unit vectors cli fault integration
+check-valgrind: deps-lint  ## the unit tests under valgrind
+	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
+	@$(PYTHON) tests/run --build $(O) --valgrind unit
+
+.PHONY: unit-tests check-integration check-xml check-shell check-man check-valgrind
