@@ -18,7 +18,7 @@ UNIT_PACKAGES := cmocka
 DEPS_BUILD := build-essential pkg-config libsystemd-dev libudev-dev libsodium-dev libkeyutils-dev libcjson-dev \
 	libseccomp-dev libpwquality-dev libutf8proc-dev
 DEPS_RUN   := systemd udev dbus polkitd libpam-systemd dbus-user-session cracklib-runtime wamerican pinentry-curses
-DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus python3-cryptography python3-nacl util-linux e2fsprogs \
+DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus util-linux e2fsprogs \
 	exfat-fuse exfatprogs ntfs-3g btrfs-progs dosfstools nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl procps
 DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db valgrind shellcheck
 
