@@ -6,7 +6,6 @@ import pathlib
 import secrets
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 
@@ -100,9 +99,7 @@ class Stack:
             os.close(self.owner)
             self.owner = None
         else:
-            pid = int(subprocess.run(
-                ["fuser", self.state / "lock"], capture_output=True, text=True).stdout.split()[0])
-            os.kill(pid, signal.SIGTERM)
+            os.kill(int((self.state / "keeper").read_text()), signal.SIGTERM)
         self.wait_gone()
 
     def wait_gone(self):

@@ -156,6 +156,7 @@ def main(name, stage, owner, report):
     sticks = paths.sticks()
     lock = open(state / "lock", "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
+    (state / "keeper").write_text(f"{os.getpid()}\n")
 
     with Exclusive():
         if not others_live(name):
