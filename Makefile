@@ -173,3 +173,43 @@ check-valgrind: deps-lint  ## the unit tests under valgrind
 	@$(PYTHON) tests/run --build $(O) --valgrind unit
 
 .PHONY: unit-tests check-integration check-xml check-shell check-man check-valgrind
+
+# ---- install
+
+BINDIR  := $(PREFIX)/bin
+LIBDIR  := $(PREFIX)/lib
+DATADIR := $(PREFIX)/share
+fill     = sed -e 's|@LIBEXECDIR@|$(LIBEXECDIR)|g' -e 's|@BINDIR@|$(BINDIR)|g'
+
+# What goes where: "mode source destination". Files of other folders are installed when they are there.
+INSTALLED := \
+	0755:$(O)/usbcryptd:$(LIBEXECDIR)/usbcryptd \
+	0700:$(O)/usbcrypt-worker:$(LIBEXECDIR)/usbcrypt-worker \
+	0755:$(O)/usbctl:$(BINDIR)/usbctl \
+	0644:dbus/org.usbcrypt.UsbCrypt1.conf:$(DATADIR)/dbus-1/system.d/org.usbcrypt.UsbCrypt1.conf \
+	0644:dbus/org.usbcrypt.UsbCrypt1.service:$(DATADIR)/dbus-1/system-services/org.usbcrypt.UsbCrypt1.service \
+	0644:dbus/org.usbcrypt.UsbCrypt1.xml:$(DATADIR)/dbus-1/interfaces/org.usbcrypt.UsbCrypt1.xml \
+	0644:dbus/org.usbcrypt.usbcrypt1.policy:$(DATADIR)/polkit-1/actions/org.usbcrypt.usbcrypt1.policy \
+	0644:dbus/50-usbcrypt.rules.example:$(DATADIR)/doc/usbcrypt/50-usbcrypt.rules.example \
+	0644:systemd/usbcryptd.service:$(LIBDIR)/systemd/system/usbcryptd.service \
+	0644:systemd/usbcrypt-agent.service:$(LIBDIR)/systemd/user/usbcrypt-agent.service \
+	0644:systemd/usbcrypt.sysusers.conf:$(LIBDIR)/sysusers.d/usbcrypt.conf \
+	0644:systemd/usbcryptd.conf:$(SYSCONFDIR)/usbcrypt/usbcryptd.conf \
+	0644:udev/70-usbcrypt.rules:$(LIBDIR)/udev/rules.d/70-usbcrypt.rules \
+	$(if $(wildcard client/usbctl.1),0644:client/usbctl.1:$(DATADIR)/man/man1/usbctl.1) \
+	$(if $(wildcard client/usbctl.bash-completion),0644:client/usbctl.bash-completion:$(DATADIR)/bash-completion/completions/usbctl)
+
+install: all  ## install below DESTDIR and PREFIX; then: systemd-sysusers, systemctl daemon-reload, udevadm control -R
+	@set -e; for item in $(INSTALLED); do \
+		mode=$${item%%:*} rest=$${item#*:}; from=$${rest%%:*} to="$(DESTDIR)$${rest#*:}"; \
+		case $$from in \
+		*.service) install -d "$${to%/*}"; $(fill) "$$from" >"$$to"; chmod $$mode "$$to" ;; \
+		systemd/usbcryptd.conf) test -e "$$to" || install -D -m $$mode "$$from" "$$to" ;; \
+		*) install -D -m $$mode "$$from" "$$to" ;; \
+		esac; done
+	@echo "installed below $(DESTDIR)/"
+
+uninstall:  ## remove what install put there, except for the configuration
+	@for item in $(INSTALLED); do rest=$${item#*:}; from=$${rest%%:*}; \
+		test $$from = systemd/usbcryptd.conf || rm -f "$(DESTDIR)$${rest#*:}"; done
+	@rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(LIBEXECDIR)" 2>/dev/null || :
