@@ -66,6 +66,22 @@ static int journal_new(const Vfs *vfs, int root_fd, const Secret *mac_key,
 	return 0;
 }
 
+/* Whether the file holds nothing but zeros. 1, 0 or a negative errno. */
+static int is_blank(const Vfs *vfs, int fd, uint64_t size)
+{
+	uint8_t block[4096];
+
+	for (uint64_t offset = 0; offset < size; offset += sizeof(block)) {
+		ssize_t n = vfs_read_full(vfs, fd, block, sizeof(block), offset);
+
+		if (n < 0)
+			return (int)n;
+		if (!sodium_is_zero(block, (size_t)n))
+			return 0;
+	}
+	return 1;
+}
+
 /* Opens both files; they must be ordinary files of a sensible size. */
 static int open_files(Journal *journal, int flags)
 {
@@ -86,6 +102,14 @@ static int open_files(Journal *journal, int flags)
 		if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
 			return -EBADMSG;
 		journal->capacity = MIN(journal->capacity, (size_t)st.st_size);
+		if ((size_t)st.st_size >= CAPACITY_SMALL)
+			continue;
+		/* Its creation was interrupted, before any record could be written; anything else is damage.
+		 */
+		r = is_blank(vfs, journal->fds[i], (uint64_t)st.st_size);
+		if (r < 0)
+			return r;
+		return r ? -ENOENT : -EBADMSG;
 	}
 	return 0;
 }
@@ -126,6 +150,11 @@ static int zero_file(const Vfs *vfs, int dir_fd, size_t capacity)
 	/* What root makes is its folder's owner's; who is not root owns it already. */
 	if (r >= 0 && vfs->fstat(vfs, dir_fd, &dir) >= 0 && dir.st_uid != st.st_uid)
 		(void)vfs->chown(vfs, fd, dir.st_uid, dir.st_gid);
+	if (r >= 0 && (size_t)st.st_size < capacity) {
+		r = is_blank(vfs, fd, (uint64_t)st.st_size);
+		if (r == 0)
+			r = -EBADMSG;
+	}
 	if (r >= 0 && (size_t)st.st_size < capacity) {
 		zeros = new0(uint8_t, capacity);
 		r = zeros ? vfs_write_full(vfs, fd, zeros, capacity, 0) : -ENOMEM;

@@ -107,6 +107,7 @@ Outcome preflight_run(Run *run, Preflight *ret)
 	r = look_at_all(run, walk, free_space, ret);
 	if (r < 0)
 		return run_outcome(run, r);
+	run->counted = true;
 	run_set_totals(run, ret->files, ret->bytes);
 
 	/* Every file fits by itself; the last ones must still do so when all others have grown. */

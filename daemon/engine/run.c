@@ -229,6 +229,13 @@ void run_report(Run *run, const char *path, Reason reason, int error)
 	pthread_mutex_unlock(&run->lock);
 }
 
+/* The preflight and the run itself see the same entries: they are counted once. */
+static void count_entry(Run *run, Count count)
+{
+	if (!run->counted)
+		run_count(run, count, 1);
+}
+
 bool run_sort_out(Run *run, const WalkEntry *entry)
 {
 	switch (entry->kind) {
@@ -236,19 +243,19 @@ bool run_sort_out(Run *run, const WalkEntry *entry)
 	case ENTRY_CIPHER:
 		return true;
 	case ENTRY_HARD_LINK:
-		run_count(run, COUNT_HARD_LINKS, 1);
+		count_entry(run, COUNT_HARD_LINKS);
 		/* It stays as it is: for an encrypt that means readable, and must be said. */
 		if (run->context.encrypting || name_has_suffix(entry->name))
 			run_report(run, entry->path, REASON_HARD_LINK, 0);
 		return false;
 	case ENTRY_SYMLINK:
-		run_count(run, COUNT_SYMLINKS, 1);
+		count_entry(run, COUNT_SYMLINKS);
 		return false;
 	case ENTRY_SPECIAL:
-		run_count(run, COUNT_SPECIAL, 1);
+		count_entry(run, COUNT_SPECIAL);
 		return false;
 	case ENTRY_FOREIGN_MOUNT:
-		run_count(run, COUNT_FOREIGN_MOUNTS, 1);
+		count_entry(run, COUNT_FOREIGN_MOUNTS);
 		return false;
 	case ENTRY_FAILED:
 	default:

@@ -14,6 +14,7 @@ typedef struct Run {
 	ReplacementContext context;
 	Secret *tag_key;
 	uint64_t next_serial;
+	bool counted;     /* links and the like were counted by the preflight */
 	bool may_decrypt; /* recovery: the request was authorised to move towards plaintext */
 	pthread_mutex_t lock;
 	Progress progress;
