@@ -112,7 +112,7 @@ class Drive:
 class Worker:
     """One worker. Descriptors for it (passphrase, target, node) are the caller's, and stay so."""
 
-    def __init__(self, passphrase=None, target=None, node=None, environment=None, before_exec=None):
+    def __init__(self, passphrase=None, target=None, node=None, environment=None, before_exec=None, arguments=None):
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.log_read, log_write = os.pipe()
         wanted = {2: log_write, 3: theirs.fileno(), 4: passphrase, 5: target, 6: node}
@@ -135,7 +135,8 @@ class Worker:
                     os.dup2(fd, to, inheritable=True)
                 if before_exec:
                     before_exec()
-                os.execve(BINARY, [str(BINARY)], environment or {})
+                arguments = arguments or [str(BINARY)]
+                os.execve(arguments[0], arguments, environment or {})
             finally:
                 os._exit(127)
         for fd in moved.values():
