@@ -7,6 +7,7 @@
 #include <linux/msdos_fs.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -106,6 +107,7 @@ static const int allowed_always[] = {
 static const int allowed_on_drives[] = {
 	SCMP_SYS(openat), /* within Landlock */
 	SCMP_SYS(openat2),
+	SCMP_SYS(faccessat2), /* asks, and changes nothing */
 	SCMP_SYS(pwrite64),
 	SCMP_SYS(pwritev),
 	SCMP_SYS(getdents64),
@@ -122,7 +124,7 @@ static const int allowed_on_drives[] = {
 	SCMP_SYS(fremovexattr),
 };
 
-/* What libraries try and can do without, and what they are told. */
+/* What libraries try and can do without, and what they are told where it is not allowed. */
 static const struct {
 	int call;
 	int error;
@@ -154,6 +156,14 @@ static const int allowed_for_sanitizers[] = {
 	SCMP_SYS(sched_getscheduler),
 };
 #endif
+
+static bool is_allowed_on_drives(int call)
+{
+	for (size_t i = 0; i < ELEMENTSOF(allowed_on_drives); i++)
+		if (allowed_on_drives[i] == call)
+			return true;
+	return false;
+}
 
 static int filter_allow_all(scmp_filter_ctx filter, const int *calls, size_t n)
 {
@@ -264,7 +274,7 @@ static int filter_build(scmp_filter_ctx filter, FilterProfile profile)
 		r = filter_allow_all(filter, allowed_for_sanitizers, ELEMENTSOF(allowed_for_sanitizers));
 #endif
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(refused); i++) {
-		if (profile == FILTER_DRIVE && refused[i].call == SCMP_SYS(openat))
+		if (profile == FILTER_DRIVE && is_allowed_on_drives(refused[i].call))
 			continue;
 		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)refused[i].error), refused[i].call, 0);
 	}

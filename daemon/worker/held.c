@@ -129,6 +129,18 @@ static int held_lstat(const Vfs *vfs, int dir_fd, const char *name, struct stat 
 	return 0;
 }
 
+static int held_access(const Vfs *vfs, int dir_fd, const char *name, int mode)
+{
+	const Held *held = vfs->userdata;
+	size_t index;
+	int r;
+
+	if (mode & W_OK)
+		return -EROFS;
+	r = held_find(held, dir_fd, name, &index);
+	return r < 0 ? r : held->files[index].error;
+}
+
 /* Everything that would change the drive, or look at what is not held. */
 static ssize_t no_pwrite(
 	const Vfs *v _unused_, int f _unused_, const void *b _unused_, size_t s _unused_, uint64_t o _unused_)
@@ -249,6 +261,7 @@ int held_new(int root_fd, Held **ret_held)
 	held->vfs.open = held_open;
 	held->vfs.close = held_close;
 	held->vfs.lstat = held_lstat;
+	held->vfs.access = held_access;
 	held->vfs.pwrite = no_pwrite;
 	held->vfs.mkdir = no_mkdir;
 	held->vfs.unlink = no_unlink;
