@@ -67,7 +67,10 @@ static int on_answer(sd_bus_message *answer, void *userdata, sd_bus_error *error
 				 sd_bus_message_is_method_error(answer, SD_BUS_ERROR_TIMEOUT);
 		log_notice("polkit gave no answer, which means no: %s", e && e->message ? e->message : "?");
 	} else {
-		r = sd_bus_message_read(answer, "(bba{ss})", &authorized, &challenge, 0);
+		/* What follows are details of no interest. */
+		r = sd_bus_message_enter_container(answer, 'r', "bba{ss}");
+		if (r >= 0)
+			r = sd_bus_message_read(answer, "bb", &authorized, &challenge);
 		if (r < 0) {
 			log_error("polkit's answer makes no sense, which means no");
 			authorized = 0;

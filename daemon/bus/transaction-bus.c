@@ -159,18 +159,25 @@ static void run_cancel(Call *call)
 	call_reply(call);
 }
 
+/* 1: there are no options, as it should be; else what the handler is to return. */
+static int read_no_options(sd_bus_message *message)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = options_read(message, NULL, 0, &text);
+
+	if (r == -EINVAL)
+		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, text);
+	return r < 0 ? bus_reply_errno(message, r) : 1;
+}
+
 static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
 	TransactionFace *face = userdata;
-	_cleanup_free_ char *text = NULL;
-	int r;
+	int r = read_no_options(message);
 
 	(void)error;
-	r = options_read(message, NULL, 0, &text);
-	if (r == -EINVAL)
-		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, text);
-	if (r < 0)
-		return bus_reply_errno(message, r);
+	if (r != 1)
+		return r;
 	return call_begin(face->bus, message, NULL, NULL, NULL, run_cancel, face->transaction->number);
 }
 
@@ -234,6 +241,9 @@ static int method_get_failures(sd_bus_message *message, void *userdata, sd_bus_e
 		return bus_reply_errno(message, r);
 	if (max < 1 || max > FAILURES_PER_CALL_MAX)
 		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, "max is 1 to 1000.");
+	r = read_no_options(message);
+	if (r != 1)
+		return r;
 	return call_begin(face->bus, message, NULL, NULL, NULL, run_get_failures, face->transaction->number);
 }
 
@@ -244,8 +254,9 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD_WITH_NAMES(
 		"Cancel", "a{sv}", SD_BUS_PARAM(options), "", , method_cancel, SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_METHOD_WITH_NAMES("GetFailures", "uu", SD_BUS_PARAM(from) SD_BUS_PARAM(max), "a(ayss)",
-		SD_BUS_PARAM(failures), method_get_failures, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_NAMES("GetFailures", "uua{sv}",
+		SD_BUS_PARAM(from) SD_BUS_PARAM(max) SD_BUS_PARAM(options), "a(ayss)", SD_BUS_PARAM(failures),
+		method_get_failures, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Kind", "s", get_text, 0, CONST),
 	SD_BUS_PROPERTY("State", "s", get_text, 0, EMITS),
 	SD_BUS_PROPERTY("Phase", "s", get_text, 0, EMITS),
