@@ -101,6 +101,53 @@ static void the_longest_expansions_fit(void **state _unused_)
 	}
 }
 
+/* Looks through all memory of ours that can be written, but for the mapping `except` lies in. */
+static size_t count_in_memory(const uint8_t *needle, size_t size, const void *except)
+{
+	_cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], access[5];
+	uintptr_t begin, end;
+	size_t found = 0;
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %4s", &begin, &end, access) != 3 || access[0] != 'r' ||
+			access[1] != 'w' || ((uintptr_t)except >= begin && (uintptr_t)except < end))
+			continue;
+		for (const uint8_t *p = (const uint8_t *)begin;
+			(p = memmem(p, end - (uintptr_t)p, needle, size)); p++)
+			found++;
+	}
+	return found;
+}
+
+/* I8: neither as it was typed, nor as code points, nor normalised. */
+static void no_copy_is_left_in_other_memory(void **state _unused_)
+{
+	_cleanup_secret_ Secret *p = NULL, *points = NULL, *typed = NULL;
+	uint8_t *bytes;
+
+	skip_under_asan(); /* its shadow is all of memory */
+	/* Drawn, so that it is no constant of the program; letters and a decomposed one. */
+	assert_int_equal(secret_new(15, &p), 0);
+	assert_int_equal(secret_new(12 * sizeof(uint32_t), &points), 0);
+	bytes = secret_bytes(p);
+	for (size_t i = 0; i < 12; i++) {
+		bytes[i] = (uint8_t)('a' + randombytes_uniform(26));
+		memcpy(secret_bytes(points) + i * sizeof(uint32_t), &(uint32_t){bytes[i]}, sizeof(uint32_t));
+	}
+	memcpy(bytes + 12, "e\xcc\x81", 3);
+	typed = secret_of(bytes, 15);
+	assert_int_equal(
+		count_in_memory(secret_view(typed), 12, secret_view(typed)), 1); /* p itself: it is found */
+	assert_int_equal(passphrase_normalize(&p), 0);
+	assert_int_equal(secret_size(p), 14);
+	assert_int_equal(count_in_memory(secret_view(typed), 12, secret_view(typed)), 1); /* what p is now */
+	assert_int_equal(count_in_memory(secret_view(points), secret_size(points), secret_view(points)), 0);
+	p = secret_free(p);
+	assert_int_equal(count_in_memory(secret_view(typed), 12, secret_view(typed)), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +157,7 @@ int main(void)
 		cmocka_unit_test(nul_is_a_character_like_any_other),
 		cmocka_unit_test(nothing_and_too_much_are_refused_and_left_alone),
 		cmocka_unit_test(the_longest_expansions_fit),
+		cmocka_unit_test(no_copy_is_left_in_other_memory),
 	};
 
 	if (secret_init() < 0)
