@@ -15,6 +15,9 @@
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
 
+/* A drive that does not answer is not waited for. */
+#define SETTLE_TIMEOUT (2 * USEC_PER_SEC)
+
 typedef struct Arguments {
 	const char *config;
 	bool debug;
@@ -94,6 +97,8 @@ static int run(Config *config)
 		r = bus_new(manager, &bus);
 	if (r >= 0)
 		r = manager_start(manager);
+	if (r >= 0)
+		r = manager_settle(manager, SETTLE_TIMEOUT);
 	if (r >= 0)
 		r = bus_publish(bus);
 	if (r >= 0)

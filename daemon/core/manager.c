@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/manager.h"
 
+#include "core/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 
@@ -13,6 +14,7 @@
 /* Less than systemd waits (usbcryptd.service): whoever does not stop by then is killed by us, who know what
  * that means for a drive. */
 #define STOP_TIMEOUT (20 * USEC_PER_SEC)
+#define STOP_LINGER  (500 * USEC_PER_MSEC)
 
 Manager *manager_free(Manager *manager)
 {
@@ -160,6 +162,24 @@ static void on_mounts_changed(void *userdata)
 
 /* ---- jobs */
 
+static int on_linger_ended(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	Manager *manager = userdata;
+
+	(void)source;
+	(void)usec;
+	return sd_event_exit(manager->event, EXIT_SUCCESS);
+}
+
+/* Whoever watched the last transaction may still ask how it ended. */
+static void manager_exit_soon(Manager *manager)
+{
+	manager->stop_timer = sd_event_source_disable_unref(manager->stop_timer);
+	if (sd_event_add_time_relative(manager->event, &manager->stop_timer, CLOCK_BOOTTIME, STOP_LINGER,
+		    USEC_PER_MSEC, on_linger_ended, manager) < 0)
+		(void)sd_event_exit(manager->event, EXIT_SUCCESS);
+}
+
 bool manager_may_derive(Manager *manager, Drive *drive)
 {
 	if (manager->deriving)
@@ -184,7 +204,7 @@ void manager_job_ended(Manager *manager, Drive *drive)
 	if (manager->observer.idle)
 		manager->observer.idle(manager->observer.userdata);
 	if (manager->stopping)
-		(void)sd_event_exit(manager->event, EXIT_SUCCESS);
+		manager_exit_soon(manager);
 }
 
 bool manager_lock_all(Manager *manager, uid_t uid, bool force)
@@ -300,4 +320,23 @@ int manager_start(Manager *manager)
 	if (r < 0)
 		log_error("Cannot list the devices: %s", strerrordesc_np(-r));
 	return r;
+}
+
+static bool is_settled(const Manager *manager)
+{
+	for (const Drive *drive = manager->drives; drive; drive = drive->next)
+		if (!drive_is_settled(drive))
+			return false;
+	return true;
+}
+
+int manager_settle(Manager *manager, uint64_t timeout)
+{
+	uint64_t now = clock_usec(CLOCK_MONOTONIC), end = now + timeout;
+	int r = 0;
+
+	for (; r >= 0 && now < end && !is_settled(manager) && !manager->stopping;
+		now = clock_usec(CLOCK_MONOTONIC))
+		r = sd_event_run(manager->event, end - now);
+	return r < 0 ? r : 0;
 }

@@ -48,6 +48,10 @@ int manager_new(sd_event *event, Config *config, Manager **ret_manager);
 /* Looks for drives, from now on. */
 int manager_start(Manager *manager);
 
+/* Runs the loop until every drive has been looked at, or for `timeout` microseconds: who is the first to ask,
+ * and thereby has started the daemon, is not told about drives that nothing is known of yet. */
+int manager_settle(Manager *manager, uint64_t timeout);
+
 /* Accepts NULL, returns NULL. */
 Manager *manager_free(Manager *manager);
 DEFINE_CLEANUP(Manager *, manager_free)
