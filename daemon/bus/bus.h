@@ -13,11 +13,14 @@ typedef struct PolkitQuery PolkitQuery;
 typedef struct Agent Agent;
 typedef struct Logind Logind;
 
+typedef LIST_HEAD(CallList, Call) CallList;
+typedef LIST_HEAD(AgentList, Agent) AgentList;
+
 typedef struct Bus {
 	sd_bus *bus;
 	Manager *manager;
-	LIST_HEAD(, Call) calls;
-	LIST_HEAD(, Agent) agents;
+	CallList calls;
+	AgentList agents;
 	Logind *logind;
 } Bus;
 

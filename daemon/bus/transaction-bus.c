@@ -203,7 +203,7 @@ static void run_get_failures(Call *call)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	Transaction *transaction = find_for(call, call->argument);
-	uint32_t from, max;
+	uint32_t from = 0, max = 0;
 	size_t end;
 	int r;
 

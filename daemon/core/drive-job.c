@@ -313,7 +313,8 @@ Outcome drive_start(Drive *drive, Request *request, const JobHandlers *handlers,
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 
-	drive->request = TAKE_PTR(taken);
+	drive->request = request;
+	taken = NULL;
 	drive->handlers = *handlers;
 	drive->discard_key = false;
 	if (reads_passphrase(request) && !manager_may_derive(drive->manager, drive)) {

@@ -72,9 +72,9 @@ static void job_end(Job *job, Outcome outcome, const char *message)
 		.free = job->result.free,
 		.counts = job->result.counts,
 		.drive = job->has_drive ? &job->drive : NULL,
-		.drive_key = TAKE_PTR(job->drive_key),
 	};
 
+	result.drive_key = TAKE_PTR(job->drive_key);
 	job->worker = worker_free(job->worker);
 	job->helper = worker_free(job->helper);
 	job->handlers.ended(job->handlers.userdata, &result);
