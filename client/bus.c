@@ -33,6 +33,10 @@ static const struct {
 		"The connection to the system bus broke."},
 	{DRIVER_ERROR "NoServer", CODE_UNREACHABLE, UNREACHABLE, "The system bus does not answer."},
 	{DRIVER_ERROR "Spawn.", CODE_UNREACHABLE, UNREACHABLE, "usbcryptd could not be started."},
+	/* sd-bus's own, from this end of the connection. */
+	{"System.Error.ETIMEDOUT", CODE_UNREACHABLE, UNREACHABLE, "The system bus did not answer in time."},
+	{"System.Error.ENOTCONN", CODE_UNREACHABLE, UNREACHABLE, "The connection to the system bus broke."},
+	{"System.Error.ECONNRESET", CODE_UNREACHABLE, UNREACHABLE, "The connection to the system bus broke."},
 	{"org.freedesktop.systemd1.", CODE_UNREACHABLE, UNREACHABLE, "systemd could not start usbcryptd."},
 	{DRIVER_ERROR "AccessDenied", CODE_NOT_AUTHORIZED, "NotAuthorized",
 		"The system bus does not let you talk to usbcryptd."},

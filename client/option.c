@@ -135,6 +135,7 @@ static int take_value(Arguments *a, OptionId id, const char *value, char **ret_p
 	if (!*value)
 		return problem(ret_problem, NULL, "--%s wants a value that is not empty.", name);
 	a->values[id] = value;
+	a->present |= OPTION_BIT(id);
 	return 0;
 }
 
@@ -154,11 +155,10 @@ static int parse_option(int argc, char **argv, int *index, Arguments *a, char **
 	}
 	if (id == OPTION_INVALID)
 		return problem(ret_problem, word, "There is no option");
-	a->present |= OPTION_BIT(id);
-
 	if (!OPTION_TABLE[id].value) {
 		if (value)
 			return problem(ret_problem, NULL, "--%s takes no value.", OPTION_TABLE[id].name);
+		a->present |= OPTION_BIT(id);
 		return 0;
 	}
 	if (!value) {

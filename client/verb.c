@@ -48,7 +48,7 @@ const Verb VERB_TABLE[] = {
 		"counted. Ctrl-C stops it cleanly; pressed twice it lets the run go on without usbctl."},
 	{"decrypt", "[DRIVE] [PATH...]", 0, VERB_WORDS_ANY,
 		B(TO) | B(SKIP_UNFIT) | B(DRY_RUN) | B(UNVERIFIED_MEDIUM), verb_decrypt,
-		"Decrypt the encrypted files of a drive, in place or to elsewhere.",
+		"Decrypt the encrypted files of a drive, or copy them off.",
 		"Everything below the PATHs, or the whole drive, with names, times and modes as they were. "
 		"--to "
 		"writes the files below another directory and leaves the drive untouched: for a read-only or "
