@@ -246,7 +246,9 @@ int call_begin(Bus *bus, sd_bus_message *message, Drive *drive, Request *request
 	if (r >= 0)
 		r = credentials_ask(message, on_credentials, call, &call->credentials);
 	if (r < 0) {
-		(void)bus_reply_errno(message, r);
+		/* Who has left already wants no answer. */
+		if (r != -ENXIO)
+			(void)bus_reply_errno(message, r);
 		(void)call_free(call);
 	}
 	return 1;

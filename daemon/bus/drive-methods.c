@@ -81,29 +81,9 @@ static void run_lock(Call *call)
 
 /* ---- what is asked for */
 
-static int invalid(sd_bus_message *message, Request *request, const char *text)
+static int invalid(sd_bus_message *message, const char *text)
 {
-	(void)request_free(request);
 	return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, text);
-}
-
-static int failed(sd_bus_message *message, Request *request, int error)
-{
-	(void)request_free(request);
-	return bus_reply_errno(message, error);
-}
-
-/* Reads the options; 1: go on, else what the handler is to return, and the request is gone. */
-static int read_options(sd_bus_message *message, Request *request, const Option *options, size_t n)
-{
-	_cleanup_free_ char *text = NULL;
-	int r = options_read(message, options, n, &text);
-
-	if (r == -EINVAL)
-		return invalid(message, request, text);
-	if (r < 0)
-		return failed(message, request, r);
-	return 1;
 }
 
 /* The read end of a pipe, kept for the worker. It is recognised without asking for its size or type: an fstat
@@ -120,7 +100,7 @@ static int take_pipe(int fd, int *ret_fd)
 
 static int passphrase_method(sd_bus_message *message, DriveFace *face, JobKind kind, const char *action)
 {
-	Request *request = request_new(kind);
+	_cleanup_request_ Request *request = request_new(kind);
 	const char *suite = NULL;
 	Option options[] = {
 		{.name = "timeout", .type = 't'},
@@ -130,26 +110,25 @@ static int passphrase_method(sd_bus_message *message, DriveFace *face, JobKind k
 	int r, fd;
 
 	if (!request)
-		return failed(message, NULL, -ENOMEM);
+		return bus_reply_errno(message, -ENOMEM);
 	options[0].number = &request->timeout;
 	options[0].present = &request->has_timeout;
 	r = sd_bus_message_read(message, "h", &fd);
 	if (r < 0)
-		return failed(message, request, r);
+		return bus_reply_errno(message, r);
 	r = take_pipe(fd, &request->passphrase_fd);
 	if (r == -EINVAL)
-		return invalid(message, request, "A passphrase is taken from the read end of a pipe only.");
+		return invalid(message, "A passphrase is taken from the read end of a pipe only.");
 	if (r < 0)
-		return failed(message, request, r);
-	r = read_options(message, request, options, n);
-	if (r != 1)
-		return r;
+		return bus_reply_errno(message, r);
+	if (!options_read(message, options, n))
+		return 1;
 	if (suite && (request->suite = suite_number_from_name(suite)) == 0)
-		return invalid(message, request, "There is no such suite.");
+		return invalid(message, "There is no such suite.");
 	/* A timeout of centuries would overflow the clocks it is added to. */
 	if (request->timeout > (uint64_t)10 * 365 * 24 * 3600 * USEC_PER_SEC)
-		return invalid(message, request, "The timeout is too long.");
-	return call_begin(face->bus, message, face->drive, request, action, run_operation, 0);
+		return invalid(message, "The timeout is too long.");
+	return call_begin(face->bus, message, face->drive, TAKE_PTR(request), action, run_operation, 0);
 }
 
 int drive_method_enroll(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -175,12 +154,10 @@ int drive_method_lock(sd_bus_message *message, void *userdata, sd_bus_error *err
 	DriveFace *face = userdata;
 	bool force = false;
 	Option options[] = {{.name = "force", .type = 'b', .boolean = &force}};
-	int r;
 
 	(void)error;
-	r = read_options(message, NULL, options, ELEMENTSOF(options));
-	if (r != 1)
-		return r;
+	if (!options_read(message, options, ELEMENTSOF(options)))
+		return 1;
 	return call_begin(face->bus, message, face->drive, NULL, "lock", run_lock, force);
 }
 
@@ -207,7 +184,7 @@ static int read_paths(sd_bus_message *message, Request *request)
 /* Survey, Encrypt, Decrypt, Verify: paths (but for Survey), then options. */
 static int files_method(sd_bus_message *message, DriveFace *face, JobKind kind, const char *action)
 {
-	Request *request = request_new(kind);
+	_cleanup_request_ Request *request = request_new(kind);
 	bool no_scrub = false, skip_unfit = false, dry_run = false, unverified = false;
 	int target = -1, r;
 	Option options[] = {
@@ -218,7 +195,7 @@ static int files_method(sd_bus_message *message, DriveFace *face, JobKind kind, 
 	};
 
 	if (!request)
-		return failed(message, NULL, -ENOMEM);
+		return bus_reply_errno(message, -ENOMEM);
 	if (kind == JOB_ENCRYPT) {
 		options[3].type = 'b';
 		options[3].boolean = &no_scrub;
@@ -229,25 +206,24 @@ static int files_method(sd_bus_message *message, DriveFace *face, JobKind kind, 
 	if (kind != JOB_SURVEY) {
 		r = read_paths(message, request);
 		if (r == -EINVAL || r == -E2BIG)
-			return invalid(message, request,
+			return invalid(message,
 				r == -E2BIG
 					? "There are too many paths."
 					: "A path must be relative to the drive's root and stay below it.");
 		if (r < 0)
-			return failed(message, request, r);
+			return bus_reply_errno(message, r);
 	}
-	r = read_options(message, request, options,
-		kind == JOB_ENCRYPT || kind == JOB_DECRYPT ? ELEMENTSOF(options) : 0);
-	if (r != 1)
-		return r;
+	if (!options_read(
+		    message, options, kind == JOB_ENCRYPT || kind == JOB_DECRYPT ? ELEMENTSOF(options) : 0))
+		return 1;
 	if (target >= 0) {
 		request->target_fd = fcntl(target, F_DUPFD_CLOEXEC, 3);
 		if (request->target_fd < 0)
-			return failed(message, request, -errno);
+			return bus_reply_errno(message, -errno);
 	}
 	request->flags = (no_scrub ? JOB_NO_SCRUB : 0U) | (skip_unfit ? JOB_SKIP_UNFIT : 0U) |
 			 (dry_run ? JOB_DRY_RUN : 0U) | (unverified ? JOB_UNVERIFIED_MEDIUM : 0U);
-	return call_begin(face->bus, message, face->drive, request, action, run_transaction, 0);
+	return call_begin(face->bus, message, face->drive, TAKE_PTR(request), action, run_transaction, 0);
 }
 
 int drive_method_survey(sd_bus_message *message, void *userdata, sd_bus_error *error)
@@ -277,7 +253,7 @@ int drive_method_verify(sd_bus_message *message, void *userdata, sd_bus_error *e
 int drive_method_recover(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
 	DriveFace *face = userdata;
-	Request *request = request_new(JOB_RECOVER);
+	_cleanup_request_ Request *request = request_new(JOB_RECOVER);
 	bool dry_run = false;
 	Option options[] = {{.name = "dry-run", .type = 'b', .boolean = &dry_run}};
 	const char *mode;
@@ -285,16 +261,15 @@ int drive_method_recover(sd_bus_message *message, void *userdata, sd_bus_error *
 
 	(void)error;
 	if (!request)
-		return failed(message, NULL, -ENOMEM);
+		return bus_reply_errno(message, -ENOMEM);
 	r = sd_bus_message_read(message, "s", &mode);
 	if (r < 0)
-		return failed(message, request, r);
+		return bus_reply_errno(message, r);
 	request->recovery_mode = recovery_mode_from_name(mode);
 	if (request->recovery_mode == RECOVERY_MODE_INVALID)
-		return invalid(message, request, "The mode is one of resume, rollback and settle.");
-	r = read_options(message, request, options, ELEMENTSOF(options));
-	if (r != 1)
-		return r;
+		return invalid(message, "The mode is one of resume, rollback and settle.");
+	if (!options_read(message, options, ELEMENTSOF(options)))
+		return 1;
 	request->flags = dry_run ? JOB_DRY_RUN : 0U;
-	return call_begin(face->bus, message, face->drive, request, "recover", run_transaction, 0);
+	return call_begin(face->bus, message, face->drive, TAKE_PTR(request), "recover", run_transaction, 0);
 }

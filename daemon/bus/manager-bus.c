@@ -12,17 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* 1: go on, else what the handler is to return. */
-static int read_options(sd_bus_message *message, const Option *options, size_t n)
-{
-	_cleanup_free_ char *text = NULL;
-	int r = options_read(message, options, n, &text);
-
-	if (r == -EINVAL)
-		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, text);
-	return r < 0 ? bus_reply_errno(message, r) : 1;
-}
-
 static bool has_id(const Drive *drive, const char *id)
 {
 	char text[DRIVE_ID_SIZE * 2 + 1] = "";
@@ -49,9 +38,8 @@ static int method_find_drives(sd_bus_message *message, void *userdata, sd_bus_er
 	int r;
 
 	(void)error;
-	r = read_options(message, options, ELEMENTSOF(options));
-	if (r != 1)
-		return r;
+	if (!options_read(message, options, ELEMENTSOF(options)))
+		return 1;
 	r = sd_bus_message_new_method_return(message, &reply);
 	if (r >= 0)
 		r = sd_bus_message_open_container(reply, 'a', "o");
@@ -85,10 +73,10 @@ static void run_register_agent(Call *call)
 
 static int method_register_agent(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
-	int r = read_options(message, NULL, 0);
-
 	(void)error;
-	return r != 1 ? r : call_begin(userdata, message, NULL, NULL, NULL, run_register_agent, 0);
+	if (!options_read(message, NULL, 0))
+		return 1;
+	return call_begin(userdata, message, NULL, NULL, NULL, run_register_agent, 0);
 }
 
 static void run_lock_all(Call *call)
@@ -109,10 +97,11 @@ static int method_lock_all(sd_bus_message *message, void *userdata, sd_bus_error
 {
 	bool force = false;
 	Option options[] = {{.name = "force", .type = 'b', .boolean = &force}};
-	int r = read_options(message, options, ELEMENTSOF(options));
 
 	(void)error;
-	return r != 1 ? r : call_begin(userdata, message, NULL, NULL, "lock", run_lock_all, force);
+	if (!options_read(message, options, ELEMENTSOF(options)))
+		return 1;
+	return call_begin(userdata, message, NULL, NULL, "lock", run_lock_all, force);
 }
 
 static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,

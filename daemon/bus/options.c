@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/options.h"
 
+#include "bus/errors.h"
 #include "util/escape.h"
 #include "util/memory.h"
 
@@ -52,7 +53,8 @@ static int option_read(sd_bus_message *call, const Option *option, char **ret_me
 	return r < 0 ? r : 0;
 }
 
-int options_read(sd_bus_message *call, const Option *options, size_t n_options, char **ret_message)
+/* 0, or a negative errno; -EINVAL with *ret_message. */
+static int options_parse(sd_bus_message *call, const Option *options, size_t n_options, char **ret_message)
 {
 	bool seen[OPTIONS_MAX] = {false};
 	int r;
@@ -88,4 +90,16 @@ int options_read(sd_bus_message *call, const Option *options, size_t n_options, 
 		return r;
 	r = sd_bus_message_exit_container(call);
 	return r < 0 ? r : 0;
+}
+
+bool options_read(sd_bus_message *call, const Option *options, size_t n_options)
+{
+	_cleanup_free_ char *message = NULL;
+	int r = options_parse(call, options, n_options, &message);
+
+	if (r == -EINVAL)
+		(void)bus_reply_outcome(call, OUTCOME_INVALID_ARGUMENT, message);
+	else if (r < 0)
+		(void)bus_reply_errno(call, r);
+	return r >= 0;
 }

@@ -19,6 +19,6 @@ typedef struct Option {
 	bool *present; /* may be NULL */
 } Option;
 
-/* Reads it to the message's end. 0, or -EINVAL for an unknown option, one of a wrong type, one given twice,
- * with *ret_message (for the caller to free) saying which. */
-int options_read(sd_bus_message *call, const Option *options, size_t n_options, char **ret_message);
+/* Reads it to the message's end. False: it was refused, for an unknown option, one of a wrong type, or one
+ * given twice, and the call has been answered. */
+bool options_read(sd_bus_message *call, const Option *options, size_t n_options);

@@ -159,25 +159,13 @@ static void run_cancel(Call *call)
 	call_reply(call);
 }
 
-/* 1: there are no options, as it should be; else what the handler is to return. */
-static int read_no_options(sd_bus_message *message)
-{
-	_cleanup_free_ char *text = NULL;
-	int r = options_read(message, NULL, 0, &text);
-
-	if (r == -EINVAL)
-		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, text);
-	return r < 0 ? bus_reply_errno(message, r) : 1;
-}
-
 static int method_cancel(sd_bus_message *message, void *userdata, sd_bus_error *error)
 {
 	TransactionFace *face = userdata;
-	int r = read_no_options(message);
 
 	(void)error;
-	if (r != 1)
-		return r;
+	if (!options_read(message, NULL, 0))
+		return 1;
 	return call_begin(face->bus, message, NULL, NULL, NULL, run_cancel, face->transaction->number);
 }
 
@@ -241,9 +229,8 @@ static int method_get_failures(sd_bus_message *message, void *userdata, sd_bus_e
 		return bus_reply_errno(message, r);
 	if (max < 1 || max > FAILURES_PER_CALL_MAX)
 		return bus_reply_outcome(message, OUTCOME_INVALID_ARGUMENT, "max is 1 to 1000.");
-	r = read_no_options(message);
-	if (r != 1)
-		return r;
+	if (!options_read(message, NULL, 0))
+		return 1;
 	return call_begin(face->bus, message, NULL, NULL, NULL, run_get_failures, face->transaction->number);
 }
 
