@@ -48,6 +48,7 @@ static void wrong_passphrase_changes_no_byte(void **state _unused_)
 	assert_int_equal(unlock(&e.f, PASSPHRASE), OUTCOME_DONE);
 	fixture_hash(&e.f, after);
 	assert_memory_equal(before, after, sizeof(before));
+	assert_int_equal(e.f.noisy_opens, 0);
 
 	/* Who is not the files' owner may not ask for O_NOATIME, and is served all the same. */
 	e.f.no_noatime = true;

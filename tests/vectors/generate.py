@@ -165,10 +165,14 @@ def bad_headers():
     add_file("bad-other-epoch", "a good file of epoch 2", data, "foreign", "head")
     data = join(*make("other key", plain, key=other)[:2])
     add_file("bad-other-key", "this drive's id, another drive's key", data, "tampered", "head")
-    head2, _, keys = make("no commitment", plain)
-    forged = head2[:96] + bytes(32)
-    forged += ref.blake2b(32, forged, keys.mac) + head2[160:]
-    add_file("bad-commitment", "a good MAC over a bad commitment", join(forged, chunks), "tampered", "head")
+    # Everything behind the one fault fits it, so that nothing else can be what refuses them.
+    for what in ("commitment", "mac"):
+        attributes = attributes_for(plain)
+        head2, chunks2, keys = make("bad " + what, plain, attributes=attributes)
+        forged = head2[:96] + bytes(32) if what == "commitment" else head2[:128]
+        forged += ref.blake2b(32, forged, keys.mac) if what == "commitment" else bytes(32)
+        forged += ref.XChaCha20Poly1305(keys.attributes).seal(bytes(24), attributes, forged)
+        add_file(f"bad-{what}", f"only the {what} is bad", join(forged, chunks2), "tampered", "head")
     head3 = make("another head", plain)[0]
     add_file("bad-attributes-moved", "another file's sealed attributes", head[:160] + head3[160:] + chunks[0],
              "tampered", "head")
@@ -429,6 +433,7 @@ def drives():
         "number-fraction": (text.replace(b'"epoch":1', b'"epoch":1.0'), "1.0"),
         "number-half": (text.replace(b'"policy":{}', b'"policy":{"a":0.5}'), "0.5"),
         "number-exponent": (text.replace(b'"epoch":1', b'"epoch":1e0'), "1e0"),
+        "number-exponent-100": (text.replace(b'"policy":{}', b'"policy":{"a":1e2}'), "1e2, as long as 100"),
         "number-negative": (text.replace(b'"policy":{}', b'"policy":{"a":-1}'), "-1"),
         "number-minus-zero": (text.replace(b'"policy":{}', b'"policy":{"a":-0}'), "-0"),
         "number-large": (text.replace(b'"policy":{}', b'"policy":{"a":1000000000000000}'), "10^15"),
