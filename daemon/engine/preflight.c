@@ -13,7 +13,7 @@ uint64_t preflight_reserve(const Run *run, uint64_t files)
 	const Vfs *vfs = run->volume->vfs;
 	struct statvfs fs;
 	struct stat st;
-	uint64_t reserve = (uint64_t)16 * run->context.cluster + files * 64;
+	uint64_t reserve = (uint64_t)16 * run->context.cluster + files * PREFLIGHT_ENTRY_SPACE;
 
 	if (vfs->lstat(vfs, run->volume->root_fd, USBCRYPT_DIRECTORY "/b/journal", &st) < 0 &&
 		vfs->fstatvfs(vfs, run->volume->root_fd, &fs) >= 0)
@@ -111,8 +111,9 @@ Outcome preflight_run(Run *run, Preflight *ret)
 	run_set_totals(run, ret->files, ret->bytes);
 
 	/* Every file fits by itself; the last ones must still do so when all others have grown. */
-	if (ret->files > 0 && ret->largest + ret->growth + ret->files * 64 > free_space)
-		ret->missing = MAX(ret->missing, ret->largest + ret->growth + ret->files * 64 - free_space);
+	if (ret->files > 0 && ret->largest + ret->growth + ret->files * PREFLIGHT_ENTRY_SPACE > free_space)
+		ret->missing = MAX(ret->missing,
+			ret->largest + ret->growth + ret->files * PREFLIGHT_ENTRY_SPACE - free_space);
 	run->result->counts[COUNT_BYTES_MISSING] = ret->missing;
 	if (run->options->skip_unfit)
 		return OUTCOME_DONE;

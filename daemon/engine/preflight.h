@@ -5,6 +5,9 @@
 
 #include "engine/run.h"
 
+/* What a new file's directory entry may take, in bytes. */
+#define PREFLIGHT_ENTRY_SPACE 64
+
 typedef struct Preflight {
 	uint64_t files, bytes; /* to be replaced; plaintext or ciphertext bytes of the sources */
 	uint64_t largest;      /* bytes of the largest new file, in whole clusters */

@@ -278,6 +278,7 @@ static Outcome follow_up(const JournalRecord *record, RecoveryMode mode, Volume 
 		.only_run = mode == RECOVERY_ROLLBACK && !encrypting ? record->run : NULL,
 		.target_fd = -1,
 		.threads = options->threads,
+		.batch_files = options->batch_files,
 	};
 
 	outcome = encrypting ? transaction_encrypt(volume, &follow, observer, &more)

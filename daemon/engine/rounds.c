@@ -171,7 +171,7 @@ static int plan_batch(Rounds *rounds)
 	bool idle = rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0 &&
 		    rounds->aborted[0].n == 0;
 	size_t room = journal_room(rounds->journal) / (JOURNAL_LIST_MAX + 1);
-	uint64_t free_space, reserve = preflight_reserve(rounds->run, BATCH_FILES);
+	uint64_t free_space, reserve = preflight_reserve(rounds->run, 0);
 	int r;
 
 	r = run_free_space(rounds->run, &free_space);
@@ -189,7 +189,7 @@ static int plan_batch(Rounds *rounds)
 		r = take_file(rounds, &file);
 		if (r <= 0)
 			return r;
-		space = replacement_space(context, file);
+		space = replacement_space(context, file) + PREFLIGHT_ENTRY_SPACE;
 		if (space > free_space && rounds->next.n == 0 && idle) {
 			run_report(rounds->run, file->entry.path, REASON_NO_SPACE, 0);
 			replacement_free(file);
@@ -454,9 +454,9 @@ static int rounds_init(Rounds *rounds)
 		if (!rounds->head.scope[i])
 			return -ENOMEM;
 	}
-	rounds->files_max = BATCH_FILES;
+	rounds->files_max = run->options->batch_files ? run->options->batch_files : BATCH_FILES;
 	if (getrlimit(RLIMIT_NOFILE, &limit) >= 0 &&
-		limit.rlim_cur < BATCH_FILES * FDS_PER_FILE + FDS_RESERVED)
+		limit.rlim_cur < rounds->files_max * FDS_PER_FILE + FDS_RESERVED)
 		rounds->files_max = limit.rlim_cur > FDS_RESERVED + FDS_PER_FILE
 					    ? (size_t)(limit.rlim_cur - FDS_RESERVED) / FDS_PER_FILE
 					    : 1;

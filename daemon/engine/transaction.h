@@ -53,7 +53,8 @@ typedef struct TransactionOptions {
 				    NULL: all */
 	int target_fd; /* decrypt: write below this directory of the host and leave the drive untouched; -1:
 			  in place */
-	unsigned threads; /* 0: choose */
+	unsigned threads;     /* 0: choose */
+	unsigned batch_files; /* files of a batch at most; 0: choose */
 } TransactionOptions;
 
 typedef struct TransactionResult {
