@@ -60,6 +60,7 @@ typedef struct HeadKeys {
 	uint8_t keys[KEY_MAX][SUITE_KEY_SIZE]; /* [0] is unused */
 } HeadKeys;
 
+_Static_assert((int)HEADER_SALT == (int)HEADER_FILE_ID + FILE_ID_SIZE, "the salt follows the file id");
 _Static_assert(sizeof(struct Cipherfile) <= KEYPOOL_SLOT_SIZE, "fits a slot");
 _Static_assert(sizeof(HeadKeys) <= KEYPOOL_SLOT_SIZE, "fits a slot");
 _Static_assert(_Alignof(struct Cipherfile) <= KEYPOOL_SLOT_ALIGN, "a slot is aligned for it");
@@ -170,8 +171,8 @@ int cipherfile_create(const Secret *file_root, const uint8_t drive_id[DRIVE_ID_S
 	put_le32(head + HEADER_CHUNK_SIZE, CHUNK_SIZE);
 	put_le32(head + HEADER_EPOCH, epoch);
 	memcpy(head + HEADER_DRIVE_ID, drive_id, DRIVE_ID_SIZE);
-	randombytes_buf(head + HEADER_FILE_ID, FILE_ID_SIZE);
-	randombytes_buf(head + HEADER_SALT, SALT_SIZE);
+	/* The salt follows the file id: one draw, one system call. */
+	randombytes_buf(head + HEADER_FILE_ID, FILE_ID_SIZE + SALT_SIZE);
 
 	r = head_keys_derive(file_root, head, &keys);
 	if (r < 0)

@@ -215,7 +215,7 @@ Outcome copy_write(const Vfs *vfs, int root_fd, CopyName name, const uint8_t byt
 void copies_load(const Vfs *vfs, int root_fd, Copies *ret_copies)
 {
 	for (CopyName name = COPY_A; name < COPY_MAX; name++) {
-		int fd;
+		int fd = -1;
 
 		ret_copies->metadata[name] = NULL;
 		ret_copies->outcomes[name] = copy_open(vfs, root_fd, name, &fd);

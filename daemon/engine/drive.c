@@ -70,7 +70,7 @@ Outcome drive_unlock(const Vfs *vfs, int root_fd, const Secret *passphrase, Driv
 	Outcome outcome;
 
 	copies_load(vfs, root_fd, &copies);
-	outcome = unlock(&copies, passphrase, &unlocked);
+	outcome = unlocked_find(&copies, passphrase, &unlocked);
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 

@@ -81,13 +81,12 @@ Outcome drive_enroll(const Vfs *vfs, int root_fd, const Secret *passphrase,
 	const EnrollParameters *parameters, DriveIdentity *ret_identity, Secret **ret_drive_key)
 {
 	_cleanup_secret_ Secret *drive_key = NULL, *metadata_mac = NULL;
-	_cleanup_free_ uint8_t *bytes = NULL;
+	uint8_t bytes[METADATA_SIZE];
 	Outcome outcome;
 
 	if (!suite_available(parameters->suite))
 		return OUTCOME_UNSUPPORTED;
-	bytes = malloc(METADATA_SIZE);
-	if (!bytes || secret_new_random(DRIVE_KEY_SIZE, &drive_key) < 0 ||
+	if (secret_new_random(DRIVE_KEY_SIZE, &drive_key) < 0 ||
 		metadata_mac_key(drive_key, &metadata_mac) < 0)
 		return OUTCOME_FAILED;
 	outcome = make_room(vfs, root_fd);
@@ -116,18 +115,17 @@ Outcome drive_rewrap(const Vfs *vfs, int root_fd, const Secret *passphrase, cons
 	_cleanup_copies_ Copies copies = {};
 	_cleanup_unlocked_ Unlocked unlocked = {};
 	_cleanup_secret_ Secret *metadata_mac = NULL;
-	_cleanup_free_ uint8_t *bytes = NULL;
+	uint8_t bytes[METADATA_SIZE];
 	CopyName other;
 	Metadata *m;
 	Outcome outcome;
 	Slot slot;
 	int r;
 
-	bytes = malloc(METADATA_SIZE);
-	if (!bytes || metadata_mac_key(drive_key, &metadata_mac) < 0)
+	if (metadata_mac_key(drive_key, &metadata_mac) < 0)
 		return OUTCOME_FAILED;
 	copies_load(vfs, root_fd, &copies);
-	outcome = unlock(&copies, passphrase, &unlocked);
+	outcome = unlocked_find(&copies, passphrase, &unlocked);
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 	/* The drive that was unlocked before, and no other in its place. */

@@ -255,11 +255,10 @@ int metadata_new(
 	const int epochs[] = {(int)slot->epoch};
 	int r;
 
-	m = new0(Metadata, 1);
 	json = cJSON_CreateObject();
 	slots = cJSON_CreateArray();
 	item = cJSON_CreateObject();
-	if (!m || !json || !slots || !item)
+	if (!json || !slots || !item)
 		return -ENOMEM;
 
 	r = json_set(json, "format", cJSON_CreateString(FORMAT_NAME));
@@ -290,6 +289,9 @@ int metadata_new(
 	if (r < 0)
 		return r;
 
+	m = new0(Metadata, 1);
+	if (!m)
+		return -ENOMEM;
 	m->version = METADATA_VERSION;
 	m->generation = 1;
 	memcpy(m->drive_id, drive_id, DRIVE_ID_SIZE);

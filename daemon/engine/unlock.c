@@ -101,7 +101,7 @@ static Outcome unlock_copy(const Metadata *m, const Secret *passphrase, DerivedK
 	return outcome;
 }
 
-Outcome unlock(const Copies *copies, const Secret *passphrase, Unlocked *ret_unlocked)
+Outcome unlocked_find(const Copies *copies, const Secret *passphrase, Unlocked *ret_unlocked)
 {
 	_cleanup_derived_keys_ DerivedKeys keys = {};
 	CopyName order[COPY_MAX];

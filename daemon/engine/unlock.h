@@ -16,4 +16,4 @@ void unlocked_clear(Unlocked *unlocked);
 
 /* Tries every slot of the current epoch of each copy, the higher generation first. A key derived once is not
  * derived again for the other copy, so that equal copies cost what one costs. */
-Outcome unlock(const Copies *copies, const Secret *passphrase, Unlocked *ret_unlocked);
+Outcome unlocked_find(const Copies *copies, const Secret *passphrase, Unlocked *ret_unlocked);
