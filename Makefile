@@ -20,6 +20,8 @@ DEPS_BUILD := build-essential pkg-config libsystemd-dev libudev-dev libsodium-de
 DEPS_RUN   := systemd udev dbus polkitd libpam-systemd dbus-user-session cracklib-runtime wamerican pinentry-curses
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus util-linux e2fsprogs \
 	exfat-fuse exfatprogs ntfs-3g btrfs-progs dosfstools nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl procps
+DEPS_VM    := qemu-system-x86 mmdebstrap squashfs-tools busybox-static cpio kmod python3 python3-pytest dosfstools \
+	exfatprogs ntfs-3g e2fsprogs util-linux
 DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db valgrind shellcheck
 
 WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -86,7 +88,7 @@ $(O)/tests/unit/%: $(O)/tests/unit/%.o $(foreach l,$(LAYERS),$(call lib,$(l)))
 	$(link) $$(pkg-config --libs $(UNIT_PACKAGES))
 
 .PRECIOUS: $(O)/%.o
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) -path '$(O)/vm' -prune -o -name '*.d' -type f -print 2>/dev/null)
 
 clean:  ## remove what was built
 	rm -rf $(O)
@@ -172,6 +174,19 @@ check-valgrind: deps-lint  ## the unit tests under valgrind
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
 	@$(PYTHON) tests/run --build $(O) --valgrind unit
 
+# ---- vm: real USB, vfat and exFAT in a virtual machine (tests/vm/README.md); needs neither KVM nor, after the first time, a network
+deps-vm: deps-build
+	$(call install-packages,$(DEPS_VM))
+vm-image: deps-vm  ## the virtual machine's kernel, initrd and root filesystem, of Debian's packages
+	$(Q)tests/vm/build-image $(O)/vm
+vm-test: vm-image  ## plug, encrypt, pull and cut the power of sticks in a virtual machine; VM_LONG=1 for all of it
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@O=$(O) $(PYTHON) -B -m pytest -p no:cacheprovider -q --tb=short tests/vm $(VM_TESTS)
+vm-shell: vm-image  ## a shell in that machine, with sticks to plug and pull
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@O=$(O) $(PYTHON) -B tests/vm/shell
+
+.PHONY: deps-vm vm-image vm-test vm-shell
 .PHONY: unit-tests check-integration check-xml check-shell check-man check-valgrind
 
 # ---- install

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One snapshot for the whole suite, a fresh machine for each test, a table of what was seen at the end."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from machine import paths
+from machine.drive import Drive
+from machine.stick import Stick
+from machine.vm import Factory
+
+# filesystem in the table -> (filesystem, mounted by udisks2 with its options)
+KINDS = {
+    "vfat": ("vfat", False), "vfat+udisks": ("vfat", True),
+    "exfat": ("exfat", False), "exfat+udisks": ("exfat", True),
+    "ext4": ("ext4", False), "ntfs": ("ntfs", False), "ntfs+udisks": ("ntfs", True),
+}
+
+
+def install(stage):
+    """As a user would, for a package or an image: `make install DESTDIR=`."""
+    shutil.rmtree(stage, ignore_errors=True)
+    subprocess.run(["make", "-s", "-C", str(paths.SOURCE), f"O={paths.build()}", f"DESTDIR={stage}", "install"],
+                   check=True, stdout=subprocess.DEVNULL)
+    return stage
+
+
+@pytest.fixture(scope="session")
+def factory():
+    if not (paths.image() / "initrd").exists():
+        pytest.fail(f"there is no machine in {paths.image()}: make vm-image")
+    folder = paths.scratch()
+    factory = Factory(folder, install(folder / "stage"))
+    yield factory
+    factory.clear()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make_vm(factory):
+    """make_vm() -> a machine that has just been switched on. All are switched off at the end."""
+    yield factory.make
+    factory.clear()
+
+
+@pytest.fixture
+def vm(make_vm):
+    return make_vm()
+
+
+@pytest.fixture
+def folder(factory, tmp_path_factory):
+    """For images: in memory, emptied at the end."""
+    path = factory.folder / "sticks"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def make_drive(folder, make_vm):
+    """make_drive("vfat+udisks", ...) -> Drive, not plugged yet. Machines go before its image does."""
+    drives = []
+
+    def make(kind, options=None, **stick):
+        filesystem, by_udisks = KINDS[kind]
+        drives.append(Drive(Stick.make(folder / f"{len(drives)}.img", filesystem, label=f"STICK{len(drives)}", **stick),
+                            by_udisks, options))
+        return drives[-1]
+
+    return make
+
+
+# ---- the table
+
+RESULTS = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" or report.failed or report.skipped:
+        kind = getattr(item, "callspec", None) and item.callspec.params.get("kind") or "-"
+        more = [str(value) for name, value in item.callspec.params.items() if name != "kind"] \
+            if hasattr(item, "callspec") else []
+        scenario = item.originalname.removeprefix("test_").replace("_", " ") + (f" [{', '.join(more)}]" if more else "")
+        RESULTS.append((kind, scenario, "passed" if report.passed else "skipped" if report.skipped else "FAILED",
+                        report.duration))
+    if report.failed and report.when == "call" and "factory" in item.fixturenames:
+        for number, machine in enumerate(item.funcargs["factory"].machines):
+            if machine.alive:
+                try:
+                    text = machine.journal() + "\n---- dmesg\n" + machine.kernel_messages()[-3000:]
+                except Exception as error:  # it is wedged, and that is part of the failure
+                    text = f"it does not answer: {error}"
+                report.sections.append((f"machine {number}", text))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    write = terminalreporter.write_line
+    if not RESULTS:
+        return
+    terminalreporter.section("scenarios")
+    width = max(len(scenario) for _, scenario, _, _ in RESULTS)
+    write(f"{'filesystem':<14}{'scenario':<{width + 2}}{'result':<9}{'seconds':>7}")
+    for kind, scenario, result, seconds in RESULTS:
+        write(f"{kind:<14}{scenario:<{width + 2}}{result:<9}{seconds:7.1f}")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: not in CI's subset")
+    if not os.environ.get("VM_LONG") and not config.option.markexpr:
+        config.option.markexpr = "not long"
