@@ -38,10 +38,9 @@ Drive *drive_free(Drive *drive)
 
 int drive_new(const char *object, Drive **ret)
 {
-	_cleanup_drive_ Drive *drive = new0(Drive, 1);
-	char **strings[] = {&drive->id, &drive->device, &drive->label, &drive->filesystem, &drive->uuid,
-		&drive->pending, &drive->suite, &drive->transaction};
+	_cleanup_drive_ Drive *drive = NULL;
 
+	drive = new0(Drive, 1);
 	if (!drive)
 		return -ENOMEM;
 	drive->owner = DRIVE_OWNER_UNKNOWN;
@@ -49,9 +48,13 @@ int drive_new(const char *object, Drive **ret)
 	drive->object = strdup(object);
 	if (!drive->object)
 		return -ENOMEM;
-	for (size_t i = 0; i < ELEMENTSOF(strings); i++) {
-		*strings[i] = strdup("");
-		if (!*strings[i])
+	for (size_t i = 0; i < ELEMENTSOF(FIELDS); i++) {
+		char **field = (char **)((uint8_t *)drive + FIELDS[i].offset);
+
+		if (FIELDS[i].type != PROPERTY_STRING)
+			continue;
+		*field = strdup("");
+		if (!*field)
 			return -ENOMEM;
 	}
 	*ret = TAKE_PTR(drive);

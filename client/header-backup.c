@@ -146,9 +146,10 @@ static ExitCode read_better(const Client *client, const Drive *drive, Header *re
 /* The folder FILE lies in, opened: for fsync, and to see which filesystem it is on. */
 static int open_folder(const char *path)
 {
-	_cleanup_free_ char *folder = strdup(path);
+	_cleanup_free_ char *folder = NULL;
 	char *slash;
 
+	folder = strdup(path);
 	if (!folder)
 		return -ENOMEM;
 	slash = strrchr(folder, '/');

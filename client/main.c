@@ -51,5 +51,5 @@ int main(int argc, char **argv)
 	/* Names are UTF-8 or bytes: what LC_ALL says changes neither. */
 	(void)setlocale(LC_CTYPE, "C.UTF-8");
 	(void)signal(SIGPIPE, SIG_IGN);
-	return client_end(&client, run(&client, argc, argv));
+	return (int)client_end(&client, run(&client, argc, argv));
 }

@@ -129,9 +129,10 @@ static int stat_mount(const char *path, int flags, struct statx *ret)
 /* The real path of the folder a path lies in, and its last component behind it as it is. */
 static int real_parent(const char *path, char **ret_real)
 {
-	_cleanup_free_ char *parent = strdup(path), *real = NULL;
+	_cleanup_free_ char *parent = NULL, *real = NULL;
 	char *slash;
 
+	parent = strdup(path);
 	if (!parent)
 		return -ENOMEM;
 	slash = strrchr(parent, '/');

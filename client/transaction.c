@@ -59,7 +59,7 @@ int transaction_read(Transaction *transaction, sd_bus_message *properties)
 
 static int end(Follow *follow, ExitCode code)
 {
-	return sd_event_exit(follow->event, code);
+	return sd_event_exit(follow->event, (int)code);
 }
 
 static void show(Follow *follow)
