@@ -232,11 +232,13 @@ class Stick:
                    for word in FILESYSTEMS[self.filesystem]["mount"]]
         if options is not None:
             command[command.index("-o") + 1] = options
+        if self.filesystem == "btrfs" and not read_only:
+            # mkfs.btrfs knows no owner. In a namespace of its own the daemon does not see this mount.
+            self.stack.run(["unshare", "--mount", "sh", "-euc",
+                            f"mount {self.device} /mnt; chown {uid}:{uid} /mnt; umount /mnt"])
         self.stack.shell(f"""
             mkdir -p {self.mount_point}; chown root:{uid} /media/{self.owner}; chmod 750 /media/{self.owner}
             "$@" """, arguments=command)
-        if self.filesystem == "btrfs" and not read_only:
-            self.stack.run(["chown", f"{uid}:{uid}", self.mount_point])
         self.mounted = True
         self.remember()
         return self
