@@ -228,3 +228,17 @@ uninstall:  ## remove what install put there, except for the configuration
 	@for item in $(INSTALLED); do rest=$${item#*:}; from=$${rest%%:*}; \
 		test $$from = systemd/usbcryptd.conf || rm -f "$(DESTDIR)$${rest#*:}"; done
 	@rmdir --ignore-fail-on-non-empty "$(DESTDIR)$(LIBEXECDIR)" 2>/dev/null || :
+
+# ---- crash
+
+# The engine as it is, but for its threads; tests/crash/README.md.
+CRASH_ENGINE = $(filter-out $(O)/daemon/engine/pool.o,$(call objects,daemon/engine))
+$(O)/tests/crash/crash: $(call objects,tests/crash) $(CRASH_ENGINE) $(call lib,util)
+	$(link)
+
+crash: $(O)/tests/crash/crash  ## every crash state of small runs on a model disk
+	@$< --jobs $$(nproc)
+crash-long: $(O)/tests/crash/crash  ## the same, many more of them
+	@$< --jobs $$(nproc) --long
+
+.PHONY: crash crash-long mutants
