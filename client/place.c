@@ -303,9 +303,13 @@ static bool has_option(const char *options, const char *wanted)
 {
 	size_t length = strlen(wanted);
 
-	for (const char *p = options; *p; p += strcspn(p, ",") + (p[strcspn(p, ",")] == ',')) {
-		if (strcspn(p, ",") == length && memcmp(p, wanted, length) == 0)
+	for (const char *p = options; *p;) {
+		size_t part = strcspn(p, ",");
+
+		if (part == length && memcmp(p, wanted, length) == 0)
 			return true;
+		p += part;
+		p += strspn(p, ",");
 	}
 	return false;
 }

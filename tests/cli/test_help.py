@@ -105,9 +105,9 @@ def test_the_manual_has_every_verb_with_its_words(verb):
         assert word in plain
 
 
-@pytest.mark.parametrize("option", [row["name"] for row in json.loads(usbctl("help", "--json").out)["options"]])
-def test_the_manual_has_every_option(option):
-    assert f"--{option}" in manual()
+def test_the_manual_has_every_option():
+    text = manual()
+    assert [row["name"] for row in table()["options"] if f"--{row['name']}" not in text] == []
 
 
 def test_the_manual_has_every_exit_code():

@@ -110,6 +110,14 @@ def test_a_full_standard_output_is_a_failure():
     assert done.returncode == 1
 
 
+def test_a_reader_that_left_is_a_failure_not_a_signal():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([str(USBCTL), "help"], env=ENVIRONMENT, stdout=writer, timeout=DEADLINE, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+
+
 def test_quiet_needs_no_standard_output():
     assert run_with_closed([1], "help", "-q").returncode == 1  # help is all it is about
     assert run_with_closed([0, 1, 2], "list", "-q").returncode == 8
