@@ -127,6 +127,10 @@ test: deps-test  ## everything: unit tests, vectors, client, faults, integration
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
 	@$(PYTHON) tests/run --build $(O)
 
+demo: deps-test  ## show the main job on a stick made on the spot: encrypt, pull the plug, recover, compare (as root)
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@O=$(O) tests/demo
+
 check-unit: all unit-tests  ## the unit tests alone
 	@$(PYTHON) tests/run --build $(O) unit
 check-integration: all  ## the integration tests alone (as root)

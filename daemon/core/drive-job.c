@@ -169,11 +169,14 @@ static void take_over_facts(Drive *drive, const JobResult *result)
 		drive->suite = result->drive->suite;
 		drive->size = result->drive->size;
 		drive->free = result->drive->free;
+		drive->pending = result->drive->pending == 0 ? TRANSACTION_INVALID :
+							       (TransactionKind)result->drive->pending;
 		memcpy(drive->id, result->drive->id, DRIVE_ID_SIZE);
 	}
 	if (!result->complete)
 		return;
-	drive->pending = result->pending;
+	if (!result->drive)
+		drive->pending = result->pending;
 	if (result->size != 0) {
 		drive->size = result->size;
 		drive->free = result->free;

@@ -99,6 +99,9 @@ Outcome job_transact(Worker *worker)
 	if (outcome == OUTCOME_DONE) {
 		outcome = transact_run(worker, &volume, &result);
 		memcpy(worker->result.counts, result.counts, sizeof(worker->result.counts));
+		/* A run that changes nothing, or never began, leaves what was pending as it was. */
+		if (result.pending == TRANSACTION_INVALID)
+			result.pending = recovery_hint(volume.vfs, volume.root_fd);
 		worker->result.pending = result.pending > 0 ? (uint32_t)result.pending : 0;
 	}
 	keys_clear(&keys);
