@@ -169,8 +169,8 @@ static void take_over_facts(Drive *drive, const JobResult *result)
 		drive->suite = result->drive->suite;
 		drive->size = result->drive->size;
 		drive->free = result->drive->free;
-		drive->pending = result->drive->pending == 0 ? TRANSACTION_INVALID :
-							       (TransactionKind)result->drive->pending;
+		drive->pending = result->drive->pending == 0 ? TRANSACTION_INVALID
+							     : (TransactionKind)result->drive->pending;
 		memcpy(drive->id, result->drive->id, DRIVE_ID_SIZE);
 	}
 	if (!result->complete)
