@@ -224,6 +224,7 @@ def test_closed_standard_streams_are_no_trap(enrolled):
         assert w.result()["outcome"] == "DONE"
 
 
+@pytest.mark.skipif("address" in os.environ.get("SANITIZE", ""), reason="AddressSanitizer makes mlock() do nothing")
 def test_memory_that_cannot_be_locked_stops_it(enrolled):
     def no_locked_memory():
         # As a unit without CAP_SYS_RESOURCE and CAP_IPC_LOCK: nothing gets past the limit.

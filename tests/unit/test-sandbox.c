@@ -151,7 +151,7 @@ static void threads_work_and_are_confined_too(void **state _unused_)
 
 /* Files of the host. */
 
-ATTACK(read_passwd, open("/etc/passwd", O_RDONLY))
+ATTACK(read_passwd, open("/etc/passwd", O_RDONLY));
 static int read_passwd_openat2(void)
 {
 	struct open_how how = {.flags = O_RDONLY};
@@ -159,8 +159,8 @@ static int read_passwd_openat2(void)
 	return error_of(syscall(SYS_openat2, AT_FDCWD, "/etc/passwd", &how, sizeof(how)));
 }
 
-ATTACK(read_beside_drive, openat(drive_fd, "../..//etc/passwd", O_RDONLY))
-ATTACK(write_home, open(diary, O_WRONLY))
+ATTACK(read_beside_drive, openat(drive_fd, "../..//etc/passwd", O_RDONLY));
+ATTACK(write_home, open(diary, O_WRONLY));
 static int create_in_home(void)
 {
 	char path[128];
@@ -169,7 +169,7 @@ static int create_in_home(void)
 	return error_of(open(path, O_WRONLY | O_CREAT, 0600));
 }
 
-ATTACK(unlink_home, unlinkat(AT_FDCWD, diary, 0))
+ATTACK(unlink_home, unlinkat(AT_FDCWD, diary, 0));
 static int mkdir_home(void)
 {
 	char path[128];
@@ -178,7 +178,7 @@ static int mkdir_home(void)
 	return error_of(mkdirat(AT_FDCWD, path, 0700));
 }
 
-ATTACK(read_own_memory_file, open("/proc/self/mem", O_RDWR))
+ATTACK(read_own_memory_file, open("/proc/self/mem", O_RDWR));
 static void no_file_of_the_host_is_opened(void **state _unused_)
 {
 	assert_int_equal(run(read_passwd), EACCES);
@@ -193,17 +193,17 @@ static void no_file_of_the_host_is_opened(void **state _unused_)
 
 /* Where Landlock does not look: all of this the user could do. */
 
-ATTACK(truncate_path, truncate(diary, 0))
-ATTACK(chmod_path, chmod(diary, 0777))
-ATTACK(fchmodat_path, fchmodat(AT_FDCWD, diary, 0777, 0))
-ATTACK(chown_path, chown(diary, USER, USER))
-ATTACK(fchownat_path, fchownat(AT_FDCWD, diary, USER, USER, 0))
-ATTACK(utimes_path, utimensat(AT_FDCWD, diary, NULL, 0))
-ATTACK(setxattr_path, setxattr(diary, "user.x", "x", 1, 0))
-ATTACK(rename_on_drive, renameat(drive_fd, "a", drive_fd, "b"))
-ATTACK(link_on_drive, linkat(AT_FDCWD, diary, drive_fd, "b", 0))
-ATTACK(symlink_on_drive, symlinkat("/etc/passwd", drive_fd, "b"))
-ATTACK(mknod_on_drive, mknodat(drive_fd, "b", S_IFIFO | 0600, 0))
+ATTACK(truncate_path, truncate(diary, 0));
+ATTACK(chmod_path, chmod(diary, 0777));
+ATTACK(fchmodat_path, fchmodat(AT_FDCWD, diary, 0777, 0));
+ATTACK(chown_path, chown(diary, USER, USER));
+ATTACK(fchownat_path, fchownat(AT_FDCWD, diary, USER, USER, 0));
+ATTACK(utimes_path, utimensat(AT_FDCWD, diary, NULL, 0));
+ATTACK(setxattr_path, setxattr(diary, "user.x", "x", 1, 0));
+ATTACK(rename_on_drive, renameat(drive_fd, "a", drive_fd, "b"));
+ATTACK(link_on_drive, linkat(AT_FDCWD, diary, drive_fd, "b", 0));
+ATTACK(symlink_on_drive, symlinkat("/etc/passwd", drive_fd, "b"));
+ATTACK(mknod_on_drive, mknodat(drive_fd, "b", S_IFIFO | 0600, 0));
 static void no_path_is_changed_behind_landlock(void **state _unused_)
 {
 	assert_int_equal(run(truncate_path), KILLED);
@@ -221,7 +221,7 @@ static void no_path_is_changed_behind_landlock(void **state _unused_)
 
 /* Processes, and who this one is. */
 
-ATTACK(exec, execl("/bin/true", "true", (char *)NULL))
+ATTACK(exec, execl("/bin/true", "true", (char *)NULL));
 static int exec_descriptor(void)
 {
 	char *const none[] = {NULL};
@@ -229,8 +229,8 @@ static int exec_descriptor(void)
 	return error_of(syscall(SYS_execveat, drive_fd, "", none, none, AT_EMPTY_PATH));
 }
 
-ATTACK(new_process, syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0))
-ATTACK(new_vfork, syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0))
+ATTACK(new_process, syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+ATTACK(new_vfork, syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0));
 static int new_process_clone3(void)
 {
 	uint64_t arguments[11] = {[4] = SIGCHLD};
@@ -240,14 +240,14 @@ static int new_process_clone3(void)
 
 ATTACK(thread_in_user_namespace,
 	syscall(SYS_clone, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_NEWUSER,
-		0, 0, 0, 0))
-ATTACK(user_namespace, unshare(CLONE_NEWUSER))
-ATTACK(become_root, setresuid(0, 0, 0))
-ATTACK(become_root_group, setresgid(0, 0, 0))
-ATTACK(drop_groups, syscall(SYS_setgroups, 0, NULL))
-ATTACK(raise_capabilities, syscall(SYS_capset, NULL, NULL))
-ATTACK(become_dumpable, syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0))
-ATTACK(trace_parent, ptrace(PTRACE_ATTACH, getppid(), 0, 0))
+		0, 0, 0, 0));
+ATTACK(user_namespace, unshare(CLONE_NEWUSER));
+ATTACK(become_root, setresuid(0, 0, 0));
+ATTACK(become_root_group, setresgid(0, 0, 0));
+ATTACK(drop_groups, syscall(SYS_setgroups, 0, NULL));
+ATTACK(raise_capabilities, syscall(SYS_capset, NULL, NULL));
+ATTACK(become_dumpable, syscall(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0, 0, 0));
+ATTACK(trace_parent, ptrace(PTRACE_ATTACH, getppid(), 0, 0));
 static int read_parent(void)
 {
 	char byte;
@@ -256,11 +256,11 @@ static int read_parent(void)
 	return error_of(process_vm_readv(getppid(), &here, 1, &there, 1, 0));
 }
 
-ATTACK(kill_parent, kill(getppid(), 0))
-ATTACK(kill_everybody, kill(-1, 0))
-ATTACK(tgkill_parent, syscall(SYS_tgkill, getppid(), getppid(), 0))
-ATTACK(signal_by_owner, fcntl(drive_fd, F_SETOWN, getppid()))
-ATTACK(set_limits_of_parent, syscall(SYS_prlimit64, getppid(), 7, NULL, NULL))
+ATTACK(kill_parent, kill(getppid(), 0));
+ATTACK(kill_everybody, kill(-1, 0));
+ATTACK(tgkill_parent, syscall(SYS_tgkill, getppid(), getppid(), 0));
+ATTACK(signal_by_owner, fcntl(drive_fd, F_SETOWN, getppid()));
+ATTACK(set_limits_of_parent, syscall(SYS_prlimit64, getppid(), 7, NULL, NULL));
 static void no_other_process_is_made_touched_or_become(void **state _unused_)
 {
 	static const Attack attacks[] = {exec, exec_descriptor, new_process, new_vfork,
@@ -299,13 +299,13 @@ static int make_code(void)
 	return error_of(mprotect(page, 4096, PROT_READ | PROT_EXEC));
 }
 
-ATTACK(type_into_terminal, ioctl(STDIN_FILENO, TIOCSTI, "x"))
-ATTACK(type_into_terminal_in_disguise, syscall(SYS_ioctl, STDIN_FILENO, (0x1UL << 32) | TIOCSTI, "x"))
-ATTACK(inet_socket, socket(AF_INET, SOCK_STREAM, 0))
-ATTACK(unix_socket, socket(AF_UNIX, SOCK_STREAM, 0))
+ATTACK(type_into_terminal, ioctl(STDIN_FILENO, TIOCSTI, "x"));
+ATTACK(type_into_terminal_in_disguise, syscall(SYS_ioctl, STDIN_FILENO, (0x1UL << 32) | TIOCSTI, "x"));
+ATTACK(inet_socket, socket(AF_INET, SOCK_STREAM, 0));
+ATTACK(unix_socket, socket(AF_UNIX, SOCK_STREAM, 0));
 
 static long door;
-ATTACK(knock, syscall(door, 0, 0, 0, 0, 0, 0))
+ATTACK(knock, syscall(door, 0, 0, 0, 0, 0, 0));
 
 #ifdef __x86_64__
 static int system_call_of_i386(void)
@@ -316,7 +316,7 @@ static int system_call_of_i386(void)
 	return r < 0 ? (int)-r : 0;
 }
 
-ATTACK(system_call_of_x32, syscall(0x40000000L + SYS_getpid))
+ATTACK(system_call_of_x32, syscall(0x40000000L + SYS_getpid));
 #endif
 
 static void no_door_into_the_kernel_is_open(void **state _unused_)
@@ -402,12 +402,13 @@ static void no_socket_is_made(void **state _unused_)
 
 /* Jobs that only read, and those that only hold. */
 
-ATTACK(create_on_drive, openat(drive_fd, "new", O_WRONLY | O_CREAT, 0600))
-ATTACK(mkdir_on_drive, mkdirat(drive_fd, "new", 0700))
-ATTACK(overwrite_on_drive, openat(drive_fd, "photo", O_WRONLY))
-ATTACK(remove_on_drive, unlinkat(drive_fd, "photo", 0)) ATTACK(
-	read_on_drive, openat(drive_fd, "photo",
-			       O_RDONLY)) static void a_job_that_reads_changes_nothing(void **state _unused_)
+ATTACK(create_on_drive, openat(drive_fd, "new", O_WRONLY | O_CREAT, 0600));
+ATTACK(mkdir_on_drive, mkdirat(drive_fd, "new", 0700));
+ATTACK(overwrite_on_drive, openat(drive_fd, "photo", O_WRONLY));
+ATTACK(remove_on_drive, unlinkat(drive_fd, "photo", 0));
+ATTACK(read_on_drive, openat(drive_fd, "photo", O_RDONLY));
+
+static void a_job_that_reads_changes_nothing(void **state _unused_)
 {
 	static const Attack attacks[] = {
 		create_on_drive, mkdir_on_drive, overwrite_on_drive, remove_on_drive};
