@@ -2,6 +2,7 @@
 #include "worker/jobs.h"
 #include "worker/keys.h"
 #include "worker/result.h"
+#include "worker/scratch.h"
 
 #include <string.h>
 
@@ -40,6 +41,7 @@ Outcome job_enroll(Worker *worker)
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 	outcome = policy_check(worker->policy, passphrase, &worker->result);
+	scratch_wipe_stack();
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 	if (control_cancelled(worker->control))

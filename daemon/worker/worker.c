@@ -10,6 +10,7 @@
 #include "worker/privilege.h"
 #include "worker/result.h"
 #include "worker/sandbox.h"
+#include "worker/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ Outcome worker_send_drive(Worker *worker, const Vfs *vfs, DriveRecord *drive)
 	int r;
 
 	pending = drive->enrolled ? recovery_hint(vfs, worker->mount.fd) : TRANSACTION_INVALID;
-	drive->pending = pending > 0 ? (uint32_t)pending : 0;
+	drive->pending = worker->result.pending = pending > 0 ? (uint32_t)pending : 0;
 	drive->owner = worker->mount.owner;
 	r = mount_refresh(&worker->mount);
 	if (r < 0)
@@ -117,6 +118,10 @@ static Outcome worker_open_as_caller(Worker *worker)
 			return result_fail(&worker->result, r, "cannot reach the node helper");
 	}
 	if (job->kind == JOB_ENROLL) {
+		r = scratch_lock();
+		if (r < 0)
+			return result_set(&worker->result, OUTCOME_NO_MEMORY,
+				"cannot lock memory for the passphrase: %s", strerrordesc_np(-r));
 		r = policy_load(job->passphrase_min_length, job->passphrase_min_classes, &worker->policy);
 		if (r < 0)
 			return result_fail(&worker->result, r, "cannot load the passphrase policy");

@@ -87,6 +87,19 @@ def test_its_environment_and_arguments_are_empty(enrolled):
         assert w.proc("cmdline") == str(BINARY) + "\0"
 
 
+def locked_kilobytes(w, mapping):
+    smaps = w.proc("smaps")
+    return int(re.search(r"%s\n(?:.*\n)*?Locked: +(\d+) kB" % re.escape(mapping), smaps).group(1))
+
+
+@pytest.mark.skipif("address" in os.environ.get("SANITIZE", ""), reason="AddressSanitizer makes mlock() do nothing")
+def test_what_the_passphrase_policy_works_in_is_locked(drive):
+    """I8: libpwquality and cracklib copy the passphrase to the heap and to the stack."""
+    with Waiting(drive, "ENROLL") as w:
+        assert locked_kilobytes(w, "[heap]") >= 512
+        assert locked_kilobytes(w, "[stack]") >= 128
+
+
 OUTSIDER = """
     import ctypes, os, sys
     libc = ctypes.CDLL(None, use_errno=True)
