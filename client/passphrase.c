@@ -123,7 +123,7 @@ static ExitCode ask(const Client *client, const char *title, bool twice, Secret 
 		if (!first)
 			return fail_size(client, -EINVAL);
 		if (twice) {
-			r = terminal_ask_secret(fd, "The same again: ", PASSPHRASE_MAX, &second);
+			r = terminal_ask_secret(fd, "The same passphrase again: ", PASSPHRASE_MAX, &second);
 			if (r < 0)
 				return fail_ask(client, r);
 		}

@@ -66,8 +66,8 @@ static void show(Follow *follow)
 {
 	const Transaction *t = &follow->transaction;
 	ProgressState state = {
-		.kind = t->kind ? t->kind : "",
-		.phase = t->phase ? t->phase : "starting",
+		.kind = t->kind,
+		.phase = t->phase,
 		.files_total = t->files_total,
 		.files_done = t->files_done,
 		.files_failed = t->files_failed,
@@ -75,7 +75,9 @@ static void show(Follow *follow)
 		.bytes_done = t->bytes_done,
 	};
 
-	progress_show(&follow->bar, &state);
+	/* The first changes may come before the first answer. */
+	if (t->kind && t->phase)
+		progress_show(&follow->bar, &state);
 }
 
 static bool has_ended(const Transaction *transaction)
