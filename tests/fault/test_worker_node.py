@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The node helper, and workers that ask it: barrier B of FILESYSTEMS.md section 2, steps 2 and 4."""
 
+import fcntl
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ from conftest import PASSPHRASE
 from worker import HEADER, NODE_DONE, NODE_REQUEST, RECORD, Worker, passphrase_pipe, run
 
 HELPER = 4242  # the system user
+LOOP_CHANGE_FD = 0x4C06
 
 
 class NodeHelper(Worker):
@@ -77,16 +79,22 @@ def test_drop_and_alive(drive):
         assert helper.ask("NODE_DROP", 8) == 0
 
 
-def test_another_disk_at_the_same_node_is_not_alive(drive):
+def test_another_medium_in_the_same_device_is_not_alive(drive):
+    """What a stick looks like that was pulled out and plugged in again elsewhere: the same node, another disk."""
+    other = drive.directory / "other"
+    other.write_bytes(drive.image.read_bytes())
+    drive.unmount()
+    subprocess.run(["losetup", "-d", drive.loop], check=True)
+    attach = ["losetup", "-r", "-f", "--show", drive.image]
+    drive.loop = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+    drive.look_up()
     with NodeHelper(drive) as helper:
-        drive.unmount()
-        # The loop device's number stays, its disk sequence does not: what a replugged stick looks like.
-        subprocess.run(["losetup", "-d", drive.loop], check=True)
-        assert helper.ask("NODE_ALIVE", 1) in (0, 1)  # detached when the last one closes it: that is the helper
-    subprocess.run(["losetup", drive.loop, drive.image], check=True)
+        assert helper.ask("NODE_ALIVE", 1) == 1
+        with open(drive.loop, "rb") as loop, open(other, "rb") as medium:
+            fcntl.ioctl(loop, LOOP_CHANGE_FD, medium.fileno())
+        assert helper.ask("NODE_ALIVE", 2) == 0
     with NodeHelper(drive, ready=False) as helper:
         assert helper.result()["outcome"] == "DRIVE_GONE"
-    drive.mount()
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,12 @@ class Drive:
             fields = line.split()
             if fields[4] == str(self.mount_point):
                 self.mount_id = int(fields[0])
-                self.major, self.minor = (int(n) for n in fields[2].split(":"))
+        self.look_up()
+
+    def look_up(self):
+        """Which disk the loop device is by now."""
+        device = os.stat(self.loop).st_rdev
+        self.major, self.minor = os.major(device), os.minor(device)
         self.disk_sequence = int(Path("/sys/block", Path(self.loop).name, "diskseq").read_text())
 
     def unmount(self):
