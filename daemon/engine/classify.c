@@ -21,6 +21,8 @@ typedef struct Case {
 	Run *run;
 	Finding *finding;
 	Workspace *workspace;
+	Strays *strays;
+	Directory *directory;
 	Form source, new;
 	const ScrubKey *scrub_key;
 	Workspace scratch;  /* for the form that is compared with the one being decrypted */
@@ -100,6 +102,23 @@ static bool cipher_is_whole(Case *c, const Form *cipher)
 	       memcmp(stream.last_tag, c->finding->entry->last_tag, SUITE_TAG_SIZE) == 0;
 }
 
+/* Whether a plain form of `size` bytes is what was read, or written, by its content tag. */
+static bool plain_is_whole(Case *c, const Form *plain, uint64_t size)
+{
+	const JournalEntry *entry = c->finding->entry;
+	Stream stream = {
+		.vfs = c->run->volume->vfs,
+		.in_fd = plain->fd,
+		.out_fd = -1,
+		.plain_size = size,
+		.tagger = {.key = c->run->tag_key, .serial = entry->serial},
+		.helpers = c->run->context.helpers,
+	};
+
+	return (uint64_t)plain->st.st_size == size && stream_tag(&stream, c->workspace) >= 0 &&
+	       memcmp(stream.content_tag, entry->content_tag, CONTENT_TAG_SIZE) == 0;
+}
+
 /* Compares a piece of the plain form with what the encrypted one holds there. */
 static int inspect_plain(void *userdata, uint64_t offset, const uint8_t *plain, size_t size)
 {
@@ -148,9 +167,18 @@ static int compare_forms(Case *c, const Form *cipher)
 
 /* ---- an interrupted encrypt: the source is plain, the new file encrypted ---- */
 
-static void decide_encrypt_untrusted(Case *c)
+/* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
+ * as recorded, and the content is not. */
+static bool source_is_untouched(Case *c)
 {
 	const JournalEntry *entry = c->finding->entry;
+
+	return as_recorded(&c->source, entry->size, &entry->mtime) &&
+	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size));
+}
+
+static void decide_encrypt_untrusted(Case *c)
+{
 
 	if (!c->source.present && !c->new.present)
 		decide(c, ACTION_REPORT, REASON_GONE);
@@ -159,7 +187,7 @@ static void decide_encrypt_untrusted(Case *c)
 			REASON_PENDING); /* never "done": its clusters may be free for the taking */
 	else if (!c->new.present)
 		decide(c, ACTION_NONE, REASON_INVALID);
-	else if (as_recorded(&c->source, entry->size, &entry->mtime) || !cipher_is_whole(c, &c->new))
+	else if (source_is_untouched(c) || !cipher_is_whole(c, &c->new))
 		decide(c, ACTION_DROP_NEW, REASON_INVALID);
 	else
 		decide(c, ACTION_KEEP, REASON_EDITED);
@@ -194,32 +222,22 @@ static void decide_encrypt_trusted(Case *c)
 
 static int decide_encrypt(Case *c)
 {
-	const JournalEntry *entry = c->finding->entry;
-	bool sealed = !sodium_is_zero(entry->last_tag, SUITE_TAG_SIZE);
-	ScrubKey key;
+	if (c->scrub_key && !c->finding->trusted && c->source.present) {
+		int r = scrub_recognize(c->run->volume->vfs, c->source.fd, (uint64_t)c->source.st.st_size,
+			c->scrub_key, c->workspace);
 
-	if (c->run->context.scrub && sealed) {
-		scrub_key_derive(c->run->volume->scrub_root, entry->last_tag, &key);
-		c->scrub_key = &key;
-		if (!c->finding->trusted && c->source.present) {
-			int r = scrub_recognize(c->run->volume->vfs, c->source.fd,
-				(uint64_t)c->source.st.st_size, &key, c->workspace);
-
-			if (r == SCRUB_SOME)
-				c->finding->trusted = true;
-			else if (r < 0) {
-				/* It cannot be read: whether its new file can be trusted stays open. */
-				decide(c, ACTION_KEEP, REASON_PENDING);
-				c->scrub_key = NULL;
-				return 0;
-			}
+		if (r == SCRUB_SOME) {
+			c->finding->trusted = true;
+		} else if (r < 0) {
+			/* It cannot be read: whether its new file can be trusted stays open. */
+			decide(c, ACTION_KEEP, REASON_PENDING);
+			return 0;
 		}
 	}
 	if (c->finding->trusted)
 		decide_encrypt_trusted(c);
 	else
 		decide_encrypt_untrusted(c);
-	c->scrub_key = NULL;
 	return 0;
 }
 
@@ -255,23 +273,6 @@ static void decide_decrypt_untrusted(Case *c)
 		decide(c, ACTION_KEEP, REASON_EDITED);
 }
 
-/* Whether the plaintext is what was written, by its content tag. */
-static bool plain_is_whole(Case *c)
-{
-	const JournalEntry *entry = c->finding->entry;
-	Stream stream = {
-		.vfs = c->run->volume->vfs,
-		.in_fd = c->new.fd,
-		.out_fd = -1,
-		.plain_size = entry->new_size,
-		.tagger = {.key = c->run->tag_key, .serial = entry->serial},
-		.helpers = c->run->context.helpers,
-	};
-
-	return (uint64_t)c->new.st.st_size == entry->new_size &&stream_tag(&stream, c->workspace) >= 0 &&
-	       memcmp(stream.content_tag, entry->content_tag, CONTENT_TAG_SIZE) == 0;
-}
-
 static void decide_decrypt_trusted(Case *c)
 {
 	if (!c->source.present)
@@ -281,7 +282,7 @@ static void decide_decrypt_trusted(Case *c)
 		decide(c, ACTION_NONE, REASON_INVALID);
 	else if (!c->run->may_decrypt)
 		decide(c, ACTION_KEEP, REASON_PENDING);
-	else if (plain_is_whole(c))
+	else if (plain_is_whole(c, &c->new, c->finding->entry->new_size))
 		decide(c, ACTION_FINISH, REASON_INVALID);
 	else
 		decide(c, ACTION_REPORT, REASON_EDITED);
@@ -289,40 +290,156 @@ static void decide_decrypt_trusted(Case *c)
 
 /* ---- */
 
-/* Finds the new file by its name or, where that was torn, by its 8.3 alias. */
-static int open_new(Case *c, const Directory *directory)
+/* Whose encrypted form a stray is. 1: this finding's; 0: another's, or it cannot be told; -EBADMSG: nobody's,
+ * it has no head. Reads no more than its first cluster: what follows may be a torn chain, and meeting one
+ * turns the filesystem read-only. */
+static int stray_is_cipher_of_this(Case *c, const char *stray)
 {
-	Replacement *replacement = c->finding->replacement;
-	const Vfs *vfs = c->run->volume->vfs;
-	char *alias;
+	const Volume *volume = c->run->volume;
+	const ReplacementContext *context = &c->run->context;
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	size_t size = MIN(context->cluster, (size_t)SEGMENT_SEALED), head_size;
+	uint8_t *bytes = c->workspace->sealed;
+	const char *wanted;
+	Reason reason;
+	ssize_t n;
+	int fd, r;
+
+	fd = volume->vfs->open(volume->vfs, c->directory->fd, stray, READ_FLAGS | context->medium_flags, 0);
+	if (fd < 0)
+		return 0;
+	n = volume->vfs->pread(volume->vfs, fd, bytes, size, 0);
+	volume->vfs->close(volume->vfs, fd);
+	if (n < 0)
+		return 0;
+	if ((size_t)n < cipherfile_fixed_size || !cipherfile_is_magic(bytes, (size_t)n))
+		return -EBADMSG;
+	head_size = cipherfile_head_size(bytes);
+	if (head_size == 0 || head_size > (size_t)n)
+		return 0;
+	r = cipherfile_open(volume->file_root, volume->drive_id, volume->epoch, bytes, head_size, &file,
+		&attributes, &reason);
+	if (r < 0)
+		return reason == REASON_TAMPERED ? -EBADMSG : 0;
+	wanted = context->encrypting ? c->finding->entry->path : c->finding->replacement->entry.new_name;
+	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
+}
+
+/* Whether a stray is what a torn creation, or a torn deletion, left of a new file that is not trusted. */
+static bool stray_is_new(Case *c, const char *stray)
+{
+	const JournalEntry *entry = c->finding->entry;
 	int r;
 
-	r = form_open(vfs, directory, replacement->entry.new_name, &c->new);
-	if (r < 0 || c->new.present || !*replacement->entry.alias)
+	if (c->finding->trusted)
+		return false;
+	if (c->run->context.encrypting) {
+		r = stray_is_cipher_of_this(c, stray);
+		return r == 1 || r == -EBADMSG;
+	}
+	/* Torn in its data too, nothing of it can be told from what lay there before. */
+	return (uint64_t)c->new.st.st_size == entry->new_size || (c->source.present && new_is_ours(c));
+}
+
+/* Whether a stray is what a torn deletion left of the source, its new file being whole and trusted. */
+static bool stray_is_source(Case *c, const char *stray)
+{
+	const JournalEntry *entry = c->finding->entry;
+
+	if (!c->finding->trusted || !c->new.present)
+		return false;
+	if (!c->run->context.encrypting)
+		return stray_is_cipher_of_this(c, stray) != 0;
+	if ((uint64_t)c->source.st.st_size < entry->size ||
+		(uint64_t)c->source.st.st_size - entry->size > c->run->context.cluster)
+		return false;
+	return compare_forms(c, &c->new) >= 0;
+}
+
+/* Looks for a form under an alias that a torn long name left. Decides whose it is by `is_it`. */
+static int find_stray(Case *c, Form *form, const char *name, bool (*is_it)(Case *c, const char *stray),
+	const char **ret_stray)
+{
+	const Vfs *vfs = c->run->volume->vfs;
+	const char *stray;
+	size_t position = 0;
+	int r;
+
+	*ret_stray = NULL;
+	r = strays_load(c->strays, vfs, c->directory);
+	while (r >= 0 && (stray = strays_next(c->strays, name, &position))) {
+		form_close(vfs, form);
+		r = form_open(vfs, c->directory, stray, form);
+		if (r < 0 || !form->present || !is_it(c, stray))
+			continue;
+		*ret_stray = stray;
+		return 0;
+	}
+	form_close(vfs, form);
+	*form = (Form){.fd = -1};
+	return r;
+}
+
+static int open_forms(Case *c)
+{
+	Finding *finding = c->finding;
+	Replacement *replacement = finding->replacement;
+	const Vfs *vfs = c->run->volume->vfs;
+	const char *stray;
+	int r;
+
+	r = form_open(vfs, c->directory, replacement->name, &c->source);
+	if (r >= 0)
+		r = form_open(vfs, c->directory, replacement->entry.new_name, &c->new);
+	if (r < 0)
 		return r;
-	form_close(vfs, &c->new);
-	r = form_open(vfs, directory, replacement->entry.alias, &c->new);
-	if (r < 0 || !c->new.present)
-		return r;
-	alias = strdup(replacement->entry.alias);
-	if (!alias)
-		return -ENOMEM;
-	free(replacement->entry.new_name);
-	replacement->entry.new_name = alias;
+	if (!c->new.present) {
+		form_close(vfs, &c->new);
+		r = find_stray(c, &c->new, replacement->entry.new_name, stray_is_new, &stray);
+		if (r < 0)
+			return r;
+		if (stray) {
+			char *alias = strdup(stray);
+
+			if (!alias)
+				return -ENOMEM;
+			free(replacement->entry.new_name);
+			replacement->entry.new_name = alias;
+			strays_remove(c->strays, stray);
+		}
+	}
+	if (!c->source.present) {
+		form_close(vfs, &c->source);
+		r = find_stray(c, &c->source, replacement->name, stray_is_source, &stray);
+		if (r < 0)
+			return r;
+		if (stray) {
+			strcpy(finding->source_alias, stray);
+			replacement->name = finding->source_alias;
+			strays_remove(c->strays, stray);
+		}
+	}
 	return 0;
 }
 
-int classify(Run *run, Finding *finding, Workspace *workspace)
+int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 {
 	const Vfs *vfs = run->volume->vfs;
 	_cleanup_directory_ Directory *directory = NULL;
 	Case c = {.run = run,
 		.finding = finding,
+		.strays = strays,
 		.workspace = workspace,
 		.source = {.fd = -1},
 		.new = {.fd = -1}};
+	ScrubKey key;
 	int r;
 
+	if (run->context.scrub && !sodium_is_zero(finding->entry->last_tag, SUITE_TAG_SIZE)) {
+		scrub_key_derive(run->volume->scrub_root, finding->entry->last_tag, &key);
+		c.scrub_key = &key;
+	}
 	decide(&c, ACTION_NONE, REASON_INVALID);
 	r = directory_open_parent(vfs, run->volume->root_fd, finding->entry->path, &directory);
 	if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV) {
@@ -331,12 +448,11 @@ int classify(Run *run, Finding *finding, Workspace *workspace)
 		decide(&c, ACTION_REPORT, REASON_GONE);
 		return 0;
 	}
+	c.directory = directory;
 	if (r >= 0)
 		r = replacement_adopt(directory, finding->entry, &finding->replacement);
 	if (r >= 0)
-		r = form_open(vfs, directory, finding->replacement->name, &c.source);
-	if (r >= 0)
-		r = open_new(&c, directory);
+		r = open_forms(&c);
 	if (r >= 0) {
 		finding->replacement->source = c.source.st;
 		if (run->context.encrypting)

@@ -4,6 +4,7 @@
 /* What recovery finds of one listed file, and what is to be done about it: the table of TRANSACTIONS.md. */
 
 #include "engine/run.h"
+#include "engine/stray.h"
 
 typedef enum Action {
 	ACTION_NONE,     /* it is whole in one form already */
@@ -22,9 +23,10 @@ typedef struct Finding {
 	Action action;
 	Reason reason; /* why it is named; REASON_INVALID: it is not */
 	Replacement *replacement;
+	char source_alias[STRAY_NAME_MAX]; /* where only that is left of the source's name */
 } Finding;
 
 /* Decides, writing nothing. Fills action, reason, trusted (a source that carries its scrub pattern proves
  * that its barrier was passed) and replacement. A negative errno ends the recovery: the drive is gone, no
- * memory. */
-int classify(Run *run, Finding *finding, Workspace *workspace);
+ * memory. `strays` is kept from one finding to the next. */
+int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace);

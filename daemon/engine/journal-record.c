@@ -38,7 +38,7 @@
 #define MAC_SIZE        32
 #define PATH_LENGTH_MAX ATTRIBUTES_PATH_MAX
 #define ENTRIES_MAX     65536
-#define ENTRY_FIXED     82 /* bytes before an entry's strings */
+#define ENTRY_FIXED     80 /* bytes before an entry's strings */
 #define ENTRY_LENGTHS   6  /* shared prefix, rest of the path, new name: two bytes each */
 
 _Static_assert(JOURNAL_RECORD_MIN == FIXED_SIZE + MAC_SIZE, "the shortest record has no entry");
@@ -103,7 +103,6 @@ static int take_string(Reader *reader, const char *before, size_t shared, size_t
 static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 {
 	const uint8_t *p = take(reader, ENTRY_FIXED);
-	size_t alias_size;
 	int r;
 
 	if (!p)
@@ -117,14 +116,6 @@ static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 	entry->new_mtime.tv_nsec = (long)get_le32(p + 44);
 	memcpy(entry->last_tag, p + 48, sizeof(entry->last_tag));
 	memcpy(entry->content_tag, p + 64, sizeof(entry->content_tag));
-	alias_size = p[80];
-	if (alias_size >= sizeof(entry->alias) || p[81] != 0)
-		return -EBADMSG;
-
-	p = take(reader, alias_size);
-	if (!p)
-		return -EBADMSG;
-	memcpy(entry->alias, p, alias_size);
 	p = take(reader, ENTRY_LENGTHS);
 	if (!p)
 		return -EBADMSG;
@@ -134,8 +125,7 @@ static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 	r = take_string(reader, NULL, 0, get_le16(p + 4), &entry->new_name);
 	if (r < 0)
 		return r;
-	if (!path_is_inside(entry->path) || !path_is_inside(entry->new_name) ||
-		strchr(entry->new_name, '/') || strchr(entry->alias, '/'))
+	if (!path_is_inside(entry->path) || !path_is_inside(entry->new_name) || strchr(entry->new_name, '/'))
 		return -EBADMSG;
 	return 0;
 }
@@ -250,8 +240,7 @@ bool journal_record_peek(const uint8_t *bytes, uint64_t *ret_sequence, Transacti
 
 size_t journal_entry_size(const JournalEntry *entry)
 {
-	return ENTRY_FIXED + ENTRY_LENGTHS + sizeof(entry->alias) + strlen(entry->path) +
-	       strlen(entry->new_name);
+	return ENTRY_FIXED + ENTRY_LENGTHS + strlen(entry->path) + strlen(entry->new_name);
 }
 
 void journal_builder_clear(JournalBuilder *builder)
@@ -305,7 +294,7 @@ int journal_builder_begin(
 int journal_builder_add(JournalBuilder *builder, JournalList list, const JournalEntry *entry)
 {
 	size_t path_size = strlen(entry->path), name_size = strlen(entry->new_name);
-	size_t alias_size = strlen(entry->alias), shared = 0;
+	size_t shared = 0;
 	uint8_t *p = builder->bytes + builder->used;
 	char *copy;
 
@@ -329,11 +318,7 @@ int journal_builder_add(JournalBuilder *builder, JournalList list, const Journal
 	put_le32(p + 44, (uint32_t)entry->new_mtime.tv_nsec);
 	memcpy(p + 48, entry->last_tag, sizeof(entry->last_tag));
 	memcpy(p + 64, entry->content_tag, sizeof(entry->content_tag));
-	p[80] = (uint8_t)alias_size;
-	p[81] = 0;
 	p += ENTRY_FIXED;
-	memcpy(p, entry->alias, alias_size);
-	p += alias_size;
 	put_le16(p, (uint16_t)shared);
 	put_le16(p + 2, (uint16_t)(path_size - shared));
 	put_le16(p + 4, (uint16_t)name_size);

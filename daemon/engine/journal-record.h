@@ -29,11 +29,10 @@ typedef enum JournalFlag {
 } JournalFlag;
 
 typedef struct JournalEntry {
-	char *path;                     /* the source, from the root */
-	char *new_name;                 /* the new file, in the same directory */
-	char alias[VFS_SHORT_NAME_MAX]; /* the new file's 8.3 alias, or "" */
-	uint64_t serial;                /* of this file in its run: half of its content tag's key */
-	uint64_t size;                  /* the source */
+	char *path;      /* the source, from the root */
+	char *new_name;  /* the new file, in the same directory */
+	uint64_t serial; /* of this file in its run: half of its content tag's key */
+	uint64_t size;   /* the source */
 	struct timespec mtime;
 	uint64_t new_size; /* the new file; its mtime where it is a plaintext */
 	struct timespec new_mtime;

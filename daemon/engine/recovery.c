@@ -23,6 +23,7 @@ typedef struct Recovery {
 	JournalRecord *latest, *previous;
 	Finding *findings;
 	size_t n, allocated;
+	Strays strays;
 	Workspace workspace;
 } Recovery;
 
@@ -224,8 +225,9 @@ static Outcome recover(Recovery *recovery, bool *ret_settled)
 	if (r >= 0)
 		run_set_totals(run, recovery->n, 0);
 	for (size_t i = 0; i < recovery->n && r >= 0; i++) {
-		r = run_cancelled(run) ? -ECANCELED
-				       : classify(run, &recovery->findings[i], &recovery->workspace);
+		r = run_cancelled(run)
+			    ? -ECANCELED
+			    : classify(run, &recovery->findings[i], &recovery->strays, &recovery->workspace);
 		run_advance(run, 1, 0);
 	}
 	if (r < 0)
@@ -256,6 +258,7 @@ static void recovery_clear(Recovery *recovery)
 	for (size_t i = 0; i < recovery->n; i++)
 		replacement_free(recovery->findings[i].replacement);
 	free(recovery->findings);
+	strays_clear(&recovery->strays);
 	journal_free(recovery->journal);
 	workspace_clear(&recovery->workspace);
 	run_clear(&recovery->run);

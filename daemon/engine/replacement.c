@@ -142,27 +142,13 @@ static int make_new(const ReplacementContext *context, Replacement *replacement,
 	const Vfs *vfs = volume->vfs;
 	int fd;
 
-	if (replacement->new_fd >= 0)
-		return 0;
-	/* One that was made empty a round early is ours already. */
 	fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
-		O_RDWR | O_NOFOLLOW | O_NOATIME | (replacement->made ? 0 : O_CREAT | O_EXCL), mode);
+		O_RDWR | O_NOFOLLOW | O_NOATIME | O_CREAT | O_EXCL, mode);
 	if (fd < 0)
 		return fd;
 	replacement->new_fd = fd;
 	replacement->made = true;
-	if (context->aliases)
-		(void)vfs->short_name(vfs, replacement->directory->fd, replacement->entry.new_name,
-			replacement->entry.alias);
 	return 0;
-}
-
-void replacement_make_empty(const ReplacementContext *context, Replacement *replacement)
-{
-	int r = make_new(context, replacement, 0600);
-
-	if (r < 0)
-		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
 }
 
 /* ---- writing ---- */

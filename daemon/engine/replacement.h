@@ -51,7 +51,6 @@ typedef struct ReplacementContext {
 	bool sync_each;   /* fuseblk: a barrier needs an fsync of every file written */
 	bool close_later; /* closing a file written takes long (FAT): replacement_close() does it, in a pool
 			     of its own */
-	bool aliases;     /* FAT: record the new files' 8.3 aliases */
 	size_t cluster;   /* bytes */
 	NameLimit limit;
 	int medium_flags;        /* how to open a file to read it from the medium */
@@ -82,9 +81,6 @@ int replacement_open_source(const ReplacementContext *context, Replacement *repl
 Replacement *replacement_free(Replacement *replacement);
 DEFINE_CLEANUP(Replacement *, replacement_free)
 #define _cleanup_replacement_ _cleanup_(replacement_freep)
-
-/* FAT, decrypting: makes the new file empty, so that its alias can be recorded before it holds anything. */
-void replacement_make_empty(const ReplacementContext *context, Replacement *replacement);
 
 /* [pool] Writes the new file and keeps the source's descriptor. PLANNED -> WRITTEN or FAILED; stays PLANNED
  * when it was stopped before it made anything. */

@@ -291,7 +291,7 @@ static int round_write(Rounds *rounds)
 	}
 	r = batch_move(&rounds->sealed, REPLACEMENT_PLANNED, &rounds->returned, context);
 	if (r >= 0 && (rounds->stop != OUTCOME_DONE || run_cancelled(rounds->run))) {
-		/* Planned, never begun: an empty new file that was made early goes again. */
+		/* Planned, never begun. */
 		for (size_t i = 0; i < rounds->returned.n; i++)
 			rounds->returned.items[i]->state = REPLACEMENT_FAILED;
 		r = settle_failures(rounds, &rounds->returned);
@@ -407,9 +407,6 @@ static int round_run(Rounds *rounds)
 		rounds_stop(rounds, OUTCOME_CANCELLED);
 	if (r >= 0 && !rounds->fatal)
 		r = plan_batch(rounds);
-	if (r >= 0 && !rounds->fatal && rounds->run->context.aliases && !rounds->run->context.encrypting)
-		for (size_t i = 0; i < rounds->next.n; i++)
-			replacement_make_empty(&rounds->run->context, rounds->next.items[i]);
 	if (r >= 0 && !rounds->fatal)
 		r = round_record(rounds);
 	if (r < 0 || rounds->fatal)

@@ -77,7 +77,6 @@ Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const Transacti
 		.scrub = kind == TRANSACTION_ENCRYPT && options->scrub,
 		.sync_each = strcmp(volume->type, "fuseblk") == 0,
 		.close_later = run_is_fat(run),
-		.aliases = run_is_fat(run),
 		.cluster = MAX((size_t)fs.f_bsize, (size_t)SCRUB_SECTOR),
 		.limit = name_limit(volume->type),
 		.only_run = options->only_run,

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECOVERIES_MAX 5 /* each after a new mount: one may have met a torn chain */
-#define SHOWN_MAX      6 /* violations of a scenario that are shown */
+#define RECOVERIES_MAX 5  /* each after a new mount: one may have met a torn chain */
+#define SHOWN_MAX      40 /* violations of a scenario that are shown */
 #define PATH_MAX_      256
 #define SET_SIZE       (1U << 20)
 
@@ -169,7 +169,7 @@ static bool same_but_journal(const Disk *a, const Disk *b)
 	return true;
 }
 
-static const char *judge_the_end(Explorer *explorer, const Execution *first)
+static const char *judge_the_end(Explorer *explorer, const Execution *first, bool damaged)
 {
 	const Execution *last;
 	Execution *again;
@@ -178,7 +178,7 @@ static const char *judge_the_end(Explorer *explorer, const Execution *first)
 
 	(void)recover_to_the_end(explorer, first, &last);
 	closed = is_closed(last);
-	what = oracle_end(&explorer->world, last, closed);
+	what = oracle_end(&explorer->world, last, closed, damaged);
 	if (what)
 		return what;
 	if (!closed) {
@@ -216,7 +216,7 @@ static void judge(
 	execution_recovery(execution);
 	show_execution(explorer, "recovery", execution);
 	if (!what) {
-		what = judge_the_end(explorer, execution);
+		what = judge_the_end(explorer, execution, strstr(path, ":g"));
 		if (what)
 			violated(explorer, path, what);
 	}

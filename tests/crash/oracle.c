@@ -9,6 +9,7 @@
 
 #define READ_MAX   16384
 #define CACHE_SIZE 4096
+#define FOREIGN    "it is none of the user's files"
 
 /* ---- contents of files ---- */
 
@@ -126,7 +127,7 @@ static void look_at_content(
 		}
 	}
 	if (!known)
-		trouble(looking, "it is none of the user's files", entry->name);
+		trouble(looking, FOREIGN, entry->name);
 }
 
 void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret)
@@ -230,7 +231,7 @@ static const char *find_plaintext(const World *world, const Disk *disk, const Lo
 	return NULL;
 }
 
-const char *oracle_end(const World *world, const Execution *execution, bool closed)
+const char *oracle_end(const World *world, const Execution *execution, bool closed, bool damaged)
 {
 	static Disk filled;
 	static char text[700];
@@ -241,7 +242,7 @@ const char *oracle_end(const World *world, const Execution *execution, bool clos
 	violation = find_lost(world, &look, closed ? "at the end" : "still pending");
 	if (violation || !closed)
 		return violation;
-	if (*look.trouble) {
+	if (*look.trouble && !(damaged && strncmp(look.trouble, FOREIGN, strlen(FOREIGN)) == 0)) {
 		(void)snprintf(text, sizeof(text), "at the end: %s", look.trouble);
 		return text;
 	}

@@ -27,8 +27,9 @@ void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret
 /* I1, at any instant. NULL: it holds. Otherwise what does not, valid until the next call. */
 const char *oracle_instant(const World *world, const Disk *disk);
 
-/* What must hold when a run or a recovery has ended. `closed`: it says that nothing is pending. */
-const char *oracle_end(const World *world, const Execution *execution, bool closed);
+/* What must hold when a run or a recovery has ended. `closed`: it says that nothing is pending.
+ * `damaged`: a sector was, so that what is left of a file may be taken for somebody else's. */
+const char *oracle_end(const World *world, const Execution *execution, bool closed, bool damaged);
 
 /* Fills all free clusters, as whoever uses the drive next may do. */
 void oracle_fill(Disk *disk);
