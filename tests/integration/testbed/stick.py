@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sticks: partitioned images on loop devices, which udev takes for USB drives."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ PARTITION_START = MIB
 # How udisks2 would mount each. The FUSE filesystems keep no owners: uid and gid are the mount's.
 FILESYSTEMS = {
     "ext4": {
-        "make": ["mkfs.ext4", "-q", "-F", "-L", "{label}", "-E", "root_owner={uid}:{uid}", "{file}"],
+        "make": ["mkfs.ext4", "-q", "-F", "-L", "{label}", "-E", "root_owner={uid}:{uid},lazy_itable_init=0,lazy_journal_init=0", "{file}"],
         "mount": ["mount", "-t", "ext4", "-o", "{access},nosuid,nodev,relatime", "{device}", "{point}"],
     },
     "btrfs": {
@@ -59,6 +60,7 @@ class Stick:
         self.stack, self.name, self.filesystem = stack, name, filesystem
         self.whole_disk, self.owner, self.label = whole_disk, owner, label
         self.loop = None  # "loop3" while plugged
+        self.lock = None
         self.yankable = False
         self.mounted = False
         self.sequence = 0
@@ -93,7 +95,7 @@ class Stick:
 
     def remember(self):
         """Lets another process (stack yank, stack unplug) go on with it."""
-        facts = {key: value for key, value in vars(self).items() if key != "stack"}
+        facts = {key: value for key, value in vars(self).items() if key not in ("stack", "lock")}
         self.image.with_suffix(".json").write_text(json.dumps(facts))
 
     @classmethod
@@ -167,6 +169,10 @@ class Stick:
                 timeout 20 cat {self.fuse}.ready >/dev/null; rm {self.fuse}.ready""", arguments=nbdkit)
         self.loop = self.stack.shell(
             'losetup -fP --show "$1"', arguments=[backing]).stdout.strip().removeprefix("/dev/")
+        # losetup's close makes every udevd on this kernel, other stacks' too, reread the partition table, which
+        # would drop what partx adds. They leave a locked disk alone.
+        self.lock = os.open(f"/dev/{self.loop}", os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self.lock, fcntl.LOCK_SH)
         sequence = pathlib.Path(f"/sys/class/block/{self.loop}/diskseq").read_text()
         (paths.STATE / self.stack.name / "loops" / self.loop).write_text(sequence)
         if not self.whole_disk and not os.path.exists(f"/sys/class/block/{self.loop}p1"):
@@ -182,6 +188,7 @@ class Stick:
         """Takes it out after unmount()."""
         assert not self.mounted
         loop = self.loop
+        self.unlock()
         with Uevents() as events:
             self.stack.run(["losetup", "-d", f"/dev/{loop}"])
             # Whoever looks at the disk at this moment (udev) only delays it until it has closed it.
@@ -203,8 +210,14 @@ class Stick:
             # What udisks2 does when a device has gone.
             self.stack.run(["umount", "-l", self.mount_point])
             self.mounted = False
+        self.unlock()
         self.stack.run(["losetup", "-d", f"/dev/{self.loop}"])
         self.forget_device()
+
+    def unlock(self):
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def forget_device(self):
         (paths.STATE / self.stack.name / "loops" / self.loop).unlink(missing_ok=True)
@@ -264,6 +277,7 @@ class Stick:
         if self.mounted:
             self.stack.run(["umount", "-l", self.mount_point], check=False)
             self.mounted = False
+        self.unlock()
         if self.loop:
             self.stack.run(["losetup", "-d", f"/dev/{self.loop}"], check=False)
             self.forget_device()

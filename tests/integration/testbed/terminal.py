@@ -11,7 +11,10 @@ import subprocess
 import termios
 import time
 
+# Linux's; the termios module does not name them.
 TIOCGPTPEER = 0x5441
+TIOCGPTN = 0x80045430
+TIOCSPTLCK = 0x40045431
 
 
 class TerminalError(Exception):
@@ -23,9 +26,9 @@ class Terminal:
 
     def __init__(self, pts, arguments, rows=40, columns=120):
         self.master = os.open(pts / "ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        fcntl.ioctl(self.master, termios.TIOCSPTLCK, struct.pack("i", 0))
+        fcntl.ioctl(self.master, TIOCSPTLCK, struct.pack("i", 0))
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-        number = struct.unpack("I", fcntl.ioctl(self.master, termios.TIOCGPTN, b"\0" * 4))[0]
+        number = struct.unpack("I", fcntl.ioctl(self.master, TIOCGPTN, b"\0" * 4))[0]
         self.name = f"/dev/pts/{number}"
         slave = fcntl.ioctl(self.master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
         # Whoever runs on it may reopen it by name, as programs like pinentry do.

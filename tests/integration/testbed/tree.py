@@ -71,6 +71,11 @@ def differences(before, after):
         [f"changed {path}: {old} -> {young}" for path, old, young in changed]
 
 
+def assert_same(before, after):
+    found = differences(before, after)
+    assert not found, f"{len(found)} of {len(before)} differ:\n" + "\n".join(found[:8])
+
+
 def regular(root):
     """The regular files below root, as {relative path: size}."""
     root = os.fsencode(root)
