@@ -158,7 +158,8 @@ int drive_set_mounts(Drive *drive, const MountTable *table)
 		const Mount *mount = mount_table_get(table, i);
 		char *point;
 
-		if (!mount_is_of(mount, drive->device->number, drive->device->node) || !mount_is_whole(mount))
+		if (!mount_is_of(mount, drive->device->number, drive->device->node) ||
+			!mount_is_whole(mount) || mount_is_hidden(table, mount))
 			continue;
 		r = array_grow(&drive->mount_points, &drive->mount_points_capacity, drive->n_mount_points + 1,
 			sizeof(char *));

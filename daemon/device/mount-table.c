@@ -86,7 +86,7 @@ static bool options_have(const char *options, const char *name)
 static int mount_parse(char *line, Mount *ret)
 {
 	char *fields[6], *field, *type, *source, *super;
-	unsigned long long id;
+	unsigned long long id, parent;
 	unsigned major, minor;
 
 	for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
@@ -102,11 +102,12 @@ static int mount_parse(char *line, Mount *ret)
 	super = strsep(&line, " ");
 	/* The source may be empty. */
 	if (!field || !type || !*type || !source || !super || sscanf(fields[0], "%llu", &id) != 1 ||
-		sscanf(fields[2], "%u:%u", &major, &minor) != 2)
+		sscanf(fields[1], "%llu", &parent) != 1 || sscanf(fields[2], "%u:%u", &major, &minor) != 2)
 		return -EBADMSG;
 
 	*ret = (Mount){
 		.id = id,
+		.parent = parent,
 		.number = makedev(major, minor),
 		.root = unescape(fields[3]),
 		.point = unescape(fields[4]),
@@ -198,6 +199,48 @@ bool mount_is_of(const Mount *mount, dev_t number, const char *node)
 bool mount_is_whole(const Mount *mount)
 {
 	return strcmp(mount->root, "/") == 0 || strcmp(mount->type, "btrfs") == 0;
+}
+
+/* Whether `path` is `folder` or lies below it. */
+static bool is_below(const char *path, const char *folder)
+{
+	size_t length = strlen(folder);
+
+	if (length > 0 && folder[length - 1] == '/')
+		length--;
+	return strncmp(path, folder, length) == 0 && (path[length] == 0 || path[length] == '/');
+}
+
+static const Mount *mount_of_id(const MountTable *table, uint64_t id)
+{
+	for (size_t i = 0; i < table->n; i++)
+		if (table->mounts[i].id == id)
+			return &table->mounts[i];
+	return NULL;
+}
+
+/* Up from the mount to the root: a way from a parent to its child is cut where another child of that parent
+ * lies on it, and the end is covered where the mount has a child on its own root. */
+bool mount_is_hidden(const MountTable *table, const Mount *mount)
+{
+	const Mount *parent = mount;
+	const char *way = mount->point;
+
+	for (size_t steps = 0; parent && steps <= table->n; steps++) {
+		for (size_t i = 0; i < table->n; i++) {
+			const Mount *other = &table->mounts[i];
+
+			if (other != mount && other->id != other->parent && other->parent == parent->id &&
+				is_below(way, other->point))
+				return true;
+		}
+		if (parent->parent == parent->id)
+			break;
+		mount = parent;
+		way = mount->point;
+		parent = mount_of_id(table, mount->parent);
+	}
+	return false;
 }
 
 typedef struct Watch {

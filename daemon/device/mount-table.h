@@ -14,11 +14,12 @@
 
 typedef struct Mount {
 	uint64_t id;
-	dev_t number; /* major 0: the filesystem has a number of its own */
-	char *root;   /* what of the filesystem is mounted: "/" for all of it */
-	char *point;  /* where; bytes, unescaped */
-	char *type;   /* "vfat", "fuseblk", … */
-	char *source; /* what the mounter said; hostile unless the type says otherwise */
+	uint64_t parent; /* the mount that it is mounted on */
+	dev_t number;    /* major 0: the filesystem has a number of its own */
+	char *root;      /* what of the filesystem is mounted: "/" for all of it */
+	char *point;     /* where; bytes, unescaped */
+	char *type;      /* "vfat", "fuseblk", … */
+	char *source;    /* what the mounter said; hostile unless the type says otherwise */
 	bool nosuid, nodev;
 	bool read_only; /* the mount or the filesystem */
 } Mount;
@@ -46,6 +47,11 @@ bool mount_is_of(const Mount *mount, dev_t number, const char *node);
 
 /* Whether it shows the filesystem from its root. A btrfs is mostly mounted by one of its subvolumes. */
 bool mount_is_whole(const Mount *mount);
+
+/* Whether no path leads to it, because something else is mounted over it or over a folder above it. A drive
+ * that is mounted before a service with ReadWritePaths= starts is in that service's table twice: below the
+ * read-only copy of the root, and where it is seen. */
+bool mount_is_hidden(const MountTable *table, const Mount *mount);
 
 /* Calls back whenever the table may have changed. */
 int mount_table_watch(

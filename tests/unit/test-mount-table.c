@@ -104,6 +104,26 @@ static void either_kind_of_read_only_counts(void **state)
 	assert_false(mount_table_get(table, 0)->nosuid);
 }
 
+/* As it was seen in the table of a service with ProtectSystem=strict and ReadWritePaths=-/media, which was
+ * started after the drive was mounted. */
+static void what_no_path_leads_to_is_hidden(void **state)
+{
+	_cleanup_mount_table_ MountTable *table =
+		parse("100 1 0:20 / / ro - overlay root rw\n"
+		      "120 100 8:1 / /media/alice/STICK rw,nosuid,nodev - vfat /dev/sda1 rw\n"
+		      "121 100 0:20 /media /media rw - overlay root rw\n"
+		      "122 121 8:1 / /media/alice/STICK rw,nosuid,nodev - vfat /dev/sda1 rw\n"
+		      "123 121 8:2 / /media/alice/STICKER rw,nosuid,nodev - vfat /dev/sda2 rw\n"
+		      "124 121 8:3 / /media/alice/under rw,nosuid,nodev - vfat /dev/sda3 rw\n"
+		      "125 124 8:4 / /media/alice/under rw,nosuid,nodev - vfat /dev/sda4 rw\n"
+		      "126 125 8:5 / /media/alice/under/deep rw,nosuid,nodev - vfat /dev/sda5 rw\n");
+	static const bool hidden[] = {false, true, false, false, false, true, false, false};
+
+	(void)state;
+	for (size_t i = 0; i < ELEMENTSOF(hidden); i++)
+		assert_int_equal(mount_is_hidden(table, mount_table_get(table, i)), hidden[i]);
+}
+
 static void what_makes_no_sense_is_ebadmsg(void **state)
 {
 	static const char *const bad[] = {"x", "1 0 8:1 / /a rw", "1 0 8:1 / /a rw -",
@@ -186,6 +206,7 @@ int main(void)
 		cmocka_unit_test(a_btrfs_is_known_by_its_source),
 		cmocka_unit_test(fuseblk_is_known_by_its_source_and_plain_fuse_never),
 		cmocka_unit_test(either_kind_of_read_only_counts),
+		cmocka_unit_test(what_no_path_leads_to_is_hidden),
 		cmocka_unit_test(what_makes_no_sense_is_ebadmsg),
 		cmocka_unit_test(this_process_has_a_root),
 		cmocka_unit_test(a_mount_wakes_the_watch),
