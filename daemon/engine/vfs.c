@@ -109,8 +109,14 @@ static int posix_fsync(const Vfs *vfs _unused_, int fd)
 
 static int posix_set_mtime(const Vfs *vfs _unused_, int fd, const struct timespec *mtime)
 {
-	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, *mtime};
+	struct timespec times[2];
+	struct stat st;
 
+	/* Both times, always: libfuse 2 drops a request that leaves one of them out (exfat-fuse). */
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	times[0] = st.st_atim;
+	times[1] = *mtime;
 	return futimens(fd, times) < 0 ? -errno : 0;
 }
 
