@@ -28,6 +28,10 @@ WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-p
 	-Wvla -Wformat=2 -Wundef -Wwrite-strings -Werror
 HARDENING := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-strict-overflow \
 	-ftrivial-auto-var-init=zero
+# clang 14 wants to be asked twice for it; later ones accept that.
+ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)
+HARDENING += -enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang -Wno-unused-command-line-argument
+endif
 ifneq ($(SANITIZE),)
 OPTIMIZE  := -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all
 else
