@@ -19,6 +19,9 @@
 /* Descriptors are first moved out of the way of the numbers they will have in the worker. */
 #define FD_ASIDE 32
 
+/* Between hanging up and being gone. */
+#define DEADLINE_EXIT (30 * USEC_PER_SEC)
+
 typedef struct Packet {
 	struct Packet *next;
 	RecordType type;
@@ -211,10 +214,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		return 0;
 	r = worker_read(worker, RECORDS_PER_TURN);
-	if (r == 0)
-		/* Its end is told by the process's. */
+	if (r == 0) {
+		/* Its end is told by the process's, which ought to follow. */
 		worker->io = sd_event_source_disable_unref(worker->io);
-	else if (r < 0 && r != -EAGAIN)
+		(void)worker_set_deadline(worker, DEADLINE_EXIT);
+	} else if (r < 0 && r != -EAGAIN)
 		worker_fail(worker, WORKER_VIOLATION);
 	return 0;
 }
