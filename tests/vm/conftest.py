@@ -78,6 +78,57 @@ def make_drive(folder, make_vm):
     return make
 
 
+class Templates:
+    """Enrolled sticks with a tree on them, plain and encrypted: made once for each filesystem, copied for each test."""
+
+    def __init__(self, factory):
+        self.factory, self.made = factory, {}
+        self.folder = factory.folder / "templates"
+        self.folder.mkdir()
+
+    def make(self, filesystem):
+        drive = Drive(Stick.make(self.folder / filesystem, filesystem))
+        drive.plug(self.factory.make())
+        drive.call("make_tree")
+        drive.call("make_many", "album", 60, 20000, "photo", 60)
+        drive.call("make_many", "letters", 40, 3000)
+        drive.enroll()
+        drive.unplug()
+        plain = self.copy(drive.stick, self.folder / f"{filesystem}-plain")
+        drive.plug(drive_vm := self.factory.machines[-1])
+        before = drive.snapshot()
+        drive.unlock()
+        drive.encrypt()
+        drive.unplug()
+        drive_vm.kill()
+        self.made[filesystem] = before, plain, drive.stick
+
+    @staticmethod
+    def copy(stick, image):
+        subprocess.run(["cp", "--sparse=always", str(stick.image), str(image)], check=True)
+        return Stick(image, stick.filesystem, stick.whole_disk, stick.label)
+
+    def get(self, kind, encrypted, image):
+        """Returns (Drive, what its tree must be when it is plain)."""
+        filesystem, by_udisks = KINDS[kind]
+        if filesystem not in self.made:
+            self.make(filesystem)
+        before, *sticks = self.made[filesystem]
+        return Drive(self.copy(sticks[encrypted], image), by_udisks), before
+
+
+@pytest.fixture(scope="session")
+def templates(factory):
+    return Templates(factory)
+
+
+@pytest.fixture
+def enrolled(templates, folder, make_vm):
+    """enrolled("vfat+udisks", encrypted=True) -> (Drive, before): not plugged, enrolled, with a tree."""
+    counter = iter(range(100))
+    return lambda kind, encrypted=False: templates.get(kind, encrypted, folder / f"enrolled-{next(counter)}")
+
+
 # ---- the table
 
 RESULTS = []

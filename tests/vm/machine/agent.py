@@ -7,7 +7,12 @@ import itertools
 import json
 import os
 import socket
+import sys
 import threading
+import time
+
+
+TRACE = bool(os.environ.get("VM_TRACE"))  # how long each request takes, on standard error
 
 
 class AgentError(Exception):
@@ -77,6 +82,13 @@ class Agent:
                 raise self.lost
             number = next(self.numbers)
             self.pending[number] = future
+            if TRACE:
+                begun = time.monotonic()
+                what = do if do != "call" else arguments["function"]
+                if do == "run":
+                    what = " ".join(base64.b64decode(word).decode()[:40] for word in arguments["arguments"][:2])
+                future.add_done_callback(
+                    lambda _: print(f"{time.monotonic() - begun:7.2f} s {what}", file=sys.stderr, flush=True))
             self.socket.sendall(json.dumps({"id": number, "do": do, **arguments}).encode() + b"\n")
         return future
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import struct
 import subprocess
+import time
 
 MIB = 1 << 20
 PARTITION_START = MIB
@@ -157,6 +158,20 @@ class Stick:
     def forget(self):
         self.vm.sticks.remove(self)
         self.vm = self.node = None
+
+    def written(self):
+        """How many write requests it has seen since it was plugged in."""
+        for device in self.vm.qmp.run("query-blockstats"):
+            if device.get("qdev", "").find(self.name) >= 0:
+                return device["stats"]["wr_operations"]
+        raise LookupError(self.name)
+
+    def wait_written(self, count, unless, timeout=120):
+        """Waits until it has seen so many write requests, or until `unless()`. Counting them tells nobody: QEMU has
+        no event for it."""
+        deadline = time.monotonic() + timeout
+        while self.written() < count and not unless():
+            assert time.monotonic() < deadline, f"{self.written()} of {count} writes"
 
     # ---- the mount
 

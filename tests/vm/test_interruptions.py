@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pulled out, or out of power, at any moment: every file is whole in one form (I1), recovery brings back all of it."""
+
+import pytest
+
+from machine.drive import DONE, INTERRUPTED
+
+KINDS = ["vfat", "vfat+udisks", "exfat+udisks"]
+MOMENTS = [0.1, 0.4, 0.6, 0.8, 0.95]
+REFERENCE = {}  # (kind, verb) -> how many writes a whole run takes
+
+
+def is_encrypted(verb):
+    return verb == "decrypt"
+
+
+@pytest.fixture
+def reference(enrolled, make_vm):
+    """How many writes an undisturbed run takes: moments are fractions of that."""
+    def measure(kind, verb):
+        if (kind, verb) not in REFERENCE:
+            drive, _ = enrolled(kind, is_encrypted(verb))
+            drive.plug(make_vm())
+            drive.unlock()
+            begin = drive.stick.written()
+            drive.usbctl(verb)
+            REFERENCE[kind, verb] = drive.stick.written() - begin
+            drive.vm.kill()
+        return REFERENCE[kind, verb]
+    return measure
+
+
+def form(name):
+    return name.removesuffix(".ucr")
+
+
+def check_nothing_is_missing(drive, before):
+    """Each file is there in one form at least; a plain one that claims to be whole is (checked after recovery)."""
+    names = drive.snapshot()
+    files = {path for path, entry in before.items() if entry[1] is not None}
+    lost = files - {form(name) for name in names}
+    assert not lost, lost
+
+
+def check_recovers(drive, before, mode):
+    """What is pending is settled; then everything can be decrypted, and is what it was."""
+    drive.unlock()
+    pending = drive.properties["Pending"]
+    if pending:
+        result = drive.recover(mode, expect=None)
+        assert result.code == DONE, result
+    assert drive.properties["Pending"] == ""
+    names = drive.snapshot()
+    left = [name for name in names if names[name][1] is not None]
+    if pending:
+        whole = {"resume": pending, "rollback": {"encrypt": "decrypt", "decrypt": "encrypt"}[pending]}[mode]
+        encrypted = {name for name in left if name.endswith(".ucr")}
+        assert len(left) == len({form(name) for name in left}), "both forms of a file are left"
+        if mode == "resume":
+            assert len(encrypted) == (len(left) if whole == "encrypt" else 0), left
+    result = drive.verify()
+    result = drive.decrypt()
+    assert not result.failures, result
+    after = drive.snapshot()
+    assert after == before, {path: (before.get(path), after.get(path)) for path in before.keys() | after.keys()
+                             if before.get(path) != after.get(path)}
+    drive.unplug()
+    status, text = drive.stick.fsck(drive.stick.image.parent)
+    assert status == 0 or drive.stick.filesystem == "vfat" and "Dirty bit" in text, text
+    return pending
+
+
+def begin_run(drive, verb, moment, writes):
+    start = drive.stick.written()
+    run = drive.begin(verb)
+    drive.stick.wait_written(start + int(moment * writes), run.future.done)
+    return run
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_power_cut_while_running(enrolled, reference, make_vm, kind, verb, moment):
+    writes = reference(kind, verb)
+    drive, before = enrolled(kind, is_encrypted(verb))
+    first = make_vm()
+    drive.plug(first)
+    drive.unlock()
+    begin_run(drive, verb, moment, writes)
+    first.kill()
+
+    drive.plug(make_vm())
+    check_nothing_is_missing(drive, before)
+    check_recovers(drive, before, "resume" if moment * 100 % 20 == 0 else "rollback")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pulled_out_while_running(enrolled, reference, make_vm, kind, verb, moment):
+    writes = reference(kind, verb)
+    vm = make_vm()
+    drive, before = enrolled(kind, is_encrypted(verb))
+    drive.plug(vm)
+    drive.unlock()
+    run = begin_run(drive, verb, moment, writes)
+    drive.yank()
+    result = run.end()
+    assert result.code != DONE or moment > 0.9, result
+
+    drive.plug(vm)
+    check_nothing_is_missing(drive, before)
+    check_recovers(drive, before, "resume" if moment * 100 % 20 == 0 else "rollback")
