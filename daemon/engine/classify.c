@@ -293,7 +293,7 @@ static void decide_decrypt_trusted(Case *c)
 /* Whose encrypted form a stray is. 1: this finding's; 0: another's, or it cannot be told; -EBADMSG: nobody's,
  * it has no head. Reads no more than its first cluster: what follows may be a torn chain, and meeting one
  * turns the filesystem read-only. */
-static int stray_is_cipher_of_this(Case *c, const char *stray)
+static int stray_is_cipher_of_this(Case *c, const char *stray, uint64_t size_of_file)
 {
 	const Volume *volume = c->run->volume;
 	const ReplacementContext *context = &c->run->context;
@@ -322,6 +322,10 @@ static int stray_is_cipher_of_this(Case *c, const char *stray)
 		&attributes, &reason);
 	if (r < 0)
 		return reason == REASON_TAMPERED ? -EBADMSG : 0;
+	/* A head that an earlier attempt left in the cluster says another size than this entry. */
+	r = cipherfile_check_size(file, attributes, size_of_file);
+	if (r < 0)
+		return r;
 	wanted = context->encrypting ? c->finding->entry->path : c->finding->replacement->entry.new_name;
 	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
 }
@@ -335,7 +339,7 @@ static bool stray_is_new(Case *c, const char *stray)
 	if (c->finding->trusted)
 		return false;
 	if (c->run->context.encrypting) {
-		r = stray_is_cipher_of_this(c, stray);
+		r = stray_is_cipher_of_this(c, stray, (uint64_t)c->new.st.st_size);
 		return r == 1 || r == -EBADMSG;
 	}
 	/* Torn in its data too, nothing of it can be told from what lay there before. */
@@ -350,11 +354,13 @@ static bool stray_is_source(Case *c, const char *stray)
 	if (!c->finding->trusted || !c->new.present)
 		return false;
 	if (!c->run->context.encrypting)
-		return stray_is_cipher_of_this(c, stray) != 0;
+		return stray_is_cipher_of_this(c, stray, (uint64_t)c->source.st.st_size) != 0;
 	if ((uint64_t)c->source.st.st_size < entry->size ||
 		(uint64_t)c->source.st.st_size - entry->size > c->run->context.cluster)
 		return false;
-	return compare_forms(c, &c->new) >= 0;
+	/* Where it cannot be read its clusters were given back already: it is named, and waits for a repair.
+	 */
+	return compare_forms(c, &c->new) != -ESTALE;
 }
 
 /* Looks for a form under an alias that a torn long name left. Decides whose it is by `is_it`. */

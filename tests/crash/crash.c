@@ -22,8 +22,10 @@ static const Limits ordinary = {
 	.randoms = {40, 4},
 	.damaged = {8, 1},
 	.singles_every = {1, 3},
-	.deep_every = 16,
-	.calls_every = 4,
+	.deep_every = 24,
+	.kills_every = 6,
+	.calls_every = 16,
+	.edits_every = 12,
 	.seed = 1,
 };
 
@@ -34,7 +36,9 @@ static const Limits long_running = {
 	.damaged = {64, 4},
 	.singles_every = {1, 1},
 	.deep_every = 8,
+	.kills_every = 1,
 	.calls_every = 1,
+	.edits_every = 2,
 	.seed = 1,
 };
 

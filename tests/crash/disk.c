@@ -235,3 +235,40 @@ bool disk_read(const Disk *disk, const Slot *entry, uint8_t *bytes, size_t size,
 	}
 	return true;
 }
+
+static void repair_entry(Disk *disk, bool taken[CLUSTERS_MAX], const DiskEntry *entry)
+{
+	uint32_t cluster = entry->entry.start, before = 0;
+	Slot slot = entry->entry;
+	uint32_t n = 0;
+
+	while (cluster != 0 && cluster != FAT_END) {
+		if (cluster >= disk->clusters || taken[cluster] ||
+			disk->units[UNIT_FAT + cluster] == FAT_FREE)
+			break;
+		taken[cluster] = true;
+		n++;
+		before = cluster;
+		cluster = disk->units[UNIT_FAT + cluster];
+	}
+	if (cluster != FAT_END && before)
+		disk->units[UNIT_FAT + before] = FAT_END;
+	if (!before)
+		slot.start = 0;
+	slot.size = MIN(slot.size, n * CLUSTER_SIZE);
+	disk->units[unit_of_slot(entry->slot)] = content_of_slot(&slot);
+}
+
+void disk_repair(Disk *disk)
+{
+	bool taken[CLUSTERS_MAX] = {0};
+
+	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
+		unsigned position = 0;
+		DiskEntry entry;
+
+		while (disk_next_entry(disk, d, &position, &entry))
+			if (!entry.entry.directory)
+				repair_entry(disk, taken, &entry);
+	}
+}

@@ -116,3 +116,6 @@ bool disk_find(const Disk *disk, DirectoryId directory, const char *name, DiskEn
 bool disk_read(const Disk *disk, const Slot *entry, uint8_t *bytes, size_t size, bool *ret_allocated);
 
 uint8_t alias_checksum(const char *alias);
+
+/* As fsck.fat -a: a chain ends where it meets a free cluster, or one of a file that was met before. */
+void disk_repair(Disk *disk);

@@ -6,16 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECOVERIES_MAX 5  /* each after a new mount: one may have met a torn chain */
-#define SHOWN_MAX      40 /* violations of a scenario that are shown */
-#define PATH_MAX_      256
-#define SET_SIZE       (1U << 20)
+#define RECOVERIES_MAX  6  /* each after a new mount */
+#define RECOVERIES_BARE 4  /* without a repair */
+#define SHOWN_MAX       40 /* violations of a scenario that are shown */
+#define PATH_MAX_       256
+#define EDIT_TIME       1800000000
+#define SET_SIZE        (1U << 20)
 
 typedef struct Explorer {
 	World world; /* as it is judged */
 	const Limits *limits;
 	bool stop_at_first, stop;
 	bool verbose;
+	size_t synced; /* the log's entry of somebody's fsync, before which nothing is judged; or SIZE_MAX */
+	bool second;   /* it was the bystander's */
+	bool lenient;  /* somebody edited, or the medium damaged: leftovers are allowed, losses are not */
 	unsigned shown;
 	Sum *sum;
 	uint64_t *seen; /* hashes of the states that were judged */
@@ -130,23 +135,35 @@ static bool is_closed(const Execution *execution)
 	       execution->result.pending == TRANSACTION_INVALID;
 }
 
-/* Recovers as often as it takes, the drive being mounted anew each time. `execution` holds the first
- * recovery's run already. */
-static const char *recover_to_the_end(Explorer *explorer, const Execution *first, const Execution **ret_last)
+/* Recovers as often as it takes, the drive being mounted anew each time: a torn chain may have been met. The
+ * last attempts follow a repair, which the user was told is needed. */
+static const Execution *recover_to_the_end(Explorer *explorer, const Execution *first, bool *ret_repaired)
 {
 	const Execution *last = first;
 
+	*ret_repaired = false;
 	for (int i = 1; i < RECOVERIES_MAX && !is_closed(last); i++) {
 		Execution *next = last == &explorer->recovery ? &explorer->again : &explorer->recovery;
+		static Disk disk;
 
+		disk = last->disk;
+		if (i >= RECOVERIES_BARE) {
+			if (!last->n_failures)
+				return last;
+			if (i == RECOVERIES_BARE) {
+				explorer->sum->pending++;
+				disk_repair(&disk);
+				*ret_repaired = true;
+			}
+		}
 		execution_end(next);
-		execution_begin(next, &explorer->world, &last->disk, NULL);
+		execution_begin(next, &explorer->world, &disk, NULL);
+		execution_inherit(next, last);
 		execution_recovery(next);
-		show_execution(explorer, "recovery again", next);
+		show_execution(explorer, *ret_repaired ? "recovery after a repair" : "recovery again", next);
 		last = next;
 	}
-	*ret_last = last;
-	return NULL;
+	return last;
 }
 
 /* Whether two disks differ in anything but the journal's bytes. */
@@ -174,18 +191,15 @@ static const char *judge_the_end(Explorer *explorer, const Execution *first, boo
 	const Execution *last;
 	Execution *again;
 	const char *what;
-	bool closed;
+	bool closed, repaired;
 
-	(void)recover_to_the_end(explorer, first, &last);
+	last = recover_to_the_end(explorer, first, &repaired);
 	closed = is_closed(last);
-	what = oracle_end(&explorer->world, last, closed, damaged);
+	what = oracle_end(&explorer->world, last, closed, damaged || repaired);
 	if (what)
 		return what;
-	if (!closed) {
-		explorer->sum->pending++;
-		if (!last->n_failures)
-			return "recovery does not end, and names no file";
-	}
+	if (!closed && !last->n_failures)
+		return "recovery does not end, and names no file";
 	again = last == &explorer->recovery ? &explorer->again : &explorer->recovery;
 	execution_end(again);
 	execution_begin(again, &explorer->world, &last->disk, NULL);
@@ -216,7 +230,7 @@ static void judge(
 	execution_recovery(execution);
 	show_execution(explorer, "recovery", execution);
 	if (!what) {
-		what = judge_the_end(explorer, execution, strstr(path, ":g"));
+		what = judge_the_end(explorer, execution, explorer->lenient || strstr(path, ":g"));
 		if (what)
 			violated(explorer, path, what);
 	}
@@ -225,6 +239,61 @@ static void judge(
 	execution_end(execution);
 	execution_end(&explorer->recovery);
 	execution_end(&explorer->again);
+}
+
+/* ---- users who come in between ---- */
+
+/* Overwrites a file in place, as an editor may. False: it is not there, or nobody gets at it now. */
+static bool edit_file(Fs *fs, File *file, bool sync)
+{
+	int inode;
+
+	if (file->size == 0 || fs_is_leased(fs, file->directory, file->name))
+		return false;
+	inode = fs_lookup(fs, file->directory, file->name);
+	if (inode < 0)
+		return false;
+	fs->clock += 10;
+	for (size_t i = 0; i < file->size; i++)
+		file->bytes[i] = (uint8_t)(file->bytes[i] + 1);
+	if (fs_write(fs, inode, file->bytes, file->size, 0) != (ssize_t)file->size)
+		abort();
+	if (sync)
+		fs_sync_file(fs, inode);
+	fs_release(fs, inode);
+	return true;
+}
+
+static bool edit_state(Explorer *explorer, Disk *disk, unsigned i)
+{
+	static Fs fs;
+	Look look;
+
+	oracle_look(&explorer->world, disk, true, &look);
+	if (!look.files[i].plain || !look.files[i].plain_name)
+		return false;
+	fs_mount(&fs, disk, NULL, POLICY_NEXT_FIT, EDIT_TIME);
+	return edit_file(&fs, &explorer->world.files[i], false);
+}
+
+static void judge_edits(Explorer *explorer, const Disk *state, const char *path)
+{
+	for (unsigned i = 0; i < explorer->world.n_files && !explorer->stop; i++) {
+		static Disk edited;
+		static File file;
+		char next[PATH_MAX_ + 16];
+		bool lenient = explorer->lenient;
+
+		file = explorer->world.files[i];
+		edited = *state;
+		if (edit_state(explorer, &edited, i)) {
+			(void)snprintf(next, sizeof(next), "%s/e%u", path, i);
+			explorer->lenient = true;
+			judge(explorer, &edited, NULL, 0, next, false);
+			explorer->lenient = lenient;
+		}
+		explorer->world.files[i] = file;
+	}
 }
 
 /* ---- going through the states of a log ---- */
@@ -237,12 +306,18 @@ static void visit(Explorer *explorer, Window *window, StateName name, unsigned d
 	uint64_t hash;
 	size_t mark;
 
+	if (depth == 0 && explorer->synced != SIZE_MAX)
+		explorer->world.second = explorer->second && window->forced > explorer->synced;
+	if (depth == 0 && explorer->synced != SIZE_MAX && window->forced <= explorer->synced)
+		return;
 	if (explorer->stop || !window_state(window, name, state, &hash) || !add_seen(explorer, hash))
 		return;
 	mark = contents_mark();
 	state_format(name, text);
 	(void)snprintf(next, sizeof(next), "%s/w%u:%s", path, window->number, text);
 	judge(explorer, state, NULL, depth, next, depth == 0 && hash % limits->deep_every == 0);
+	if (depth == 0 && limits->edits_every && hash / 7 % limits->edits_every == 0)
+		judge_edits(explorer, state, next);
 	contents_release(mark);
 }
 
@@ -292,9 +367,10 @@ static void explore_log(Explorer *explorer, const Execution *execution, unsigned
 /* ---- the ways a run can go ---- */
 
 typedef struct Event {
-	unsigned at; /* a system call or a changing one */
-	unsigned n;
-	const char *name;
+	Explorer *explorer;
+	unsigned at; /* a system call, or a changing one */
+	unsigned file;
+	bool happened;
 } Event;
 
 static void kill_at(Fs *fs, void *userdata, bool mutates)
@@ -305,47 +381,154 @@ static void kill_at(Fs *fs, void *userdata, bool mutates)
 		fs_kill(fs);
 }
 
+static void bystander_at(Fs *fs, void *userdata, bool mutates _unused_)
+{
+	Event *event = userdata;
+	int inode;
+
+	if (fs->calls != event->at || event->happened)
+		return;
+	inode = fs_create(fs, DIRECTORY_ROOT, SECOND_NAME);
+	if (inode < 0 ||
+		fs_write(fs, inode, event->explorer->world.second_bytes, BYSTANDER_SIZE, 0) != BYSTANDER_SIZE)
+		return;
+	event->explorer->synced = fs->log->n;
+	fs_sync_file(fs, inode);
+	fs_release(fs, inode);
+	event->happened = true;
+}
+
+static void edit_at(Fs *fs, void *userdata, bool mutates _unused_)
+{
+	Event *event = userdata;
+
+	if (fs->calls != event->at || event->happened)
+		return;
+	event->happened = edit_file(fs, &event->explorer->world.files[event->file], true);
+	event->explorer->synced = fs->log->n - 1;
+}
+
+/* "run"; "kill@N": the process ends before its N-th changing call; "by@N": a bystander makes a file and
+ * fsyncs it before the N-th call; "editF@N": somebody edits file F then; "damage@N": the medium damages the
+ * N-th sector. */
 static bool run_way(Explorer *explorer, const char *way, Execution *execution)
 {
-	Event event = {.name = way};
+	Event event = {.explorer = explorer};
+	int damage;
 
+	explorer->synced = SIZE_MAX;
 	execution_begin(execution, &explorer->world, &explorer->world.start, NULL);
-	if (sscanf(way, "kill@%u", &event.at) == 1) {
+	execution->fs.hook_userdata = &event;
+	if (sscanf(way, "kill@%u", &event.at) == 1)
 		execution->fs.hook = kill_at;
-		execution->fs.hook_userdata = &event;
-	} else if (strcmp(way, "run") != 0) {
+	else if (sscanf(way, "by@%u", &event.at) == 1)
+		execution->fs.hook = bystander_at;
+	else if (sscanf(way, "edit%u@%u", &event.file, &event.at) == 2 &&
+		 event.file < explorer->world.n_files)
+		execution->fs.hook = edit_at;
+	else if (sscanf(way, "damage@%d", &damage) == 1)
+		execution->fs.damage_at = damage;
+	else if (strcmp(way, "run") != 0)
 		return false;
-	}
 	execution_transaction(execution);
-	return true;
+	execution->fs.hook = NULL;
+	explorer->lenient = strncmp(way, "edit", 4) == 0 || strncmp(way, "damage", 6) == 0;
+	explorer->second = explorer->world.second = strncmp(way, "by@", 3) == 0 && event.happened;
+	return strncmp(way, "edit", 4) != 0 || event.happened;
+}
+
+/* The end of a run that came to one, and its crash states. */
+static void explore_way(Explorer *explorer, const char *way, bool crash)
+{
+	static Execution run;
+	static File files[FILES_MAX];
+	size_t mark = contents_mark();
+	const char *what = NULL;
+
+	memcpy(files, explorer->world.files, sizeof(files));
+	if (run_way(explorer, way, &run)) {
+		explorer->sum->states++;
+		if (!explorer->lenient && run.outcome != OUTCOME_DONE)
+			what = outcome_name(run.outcome);
+		if (!what)
+			what = oracle_end(&explorer->world, &run, run.result.pending == TRANSACTION_INVALID,
+				explorer->lenient);
+		if (what)
+			violated(explorer, way, what);
+		if (crash)
+			explore_log(explorer, &run, 0, way);
+	}
+	memcpy(explorer->world.files, files, sizeof(files));
+	explorer->world.second = explorer->second = explorer->lenient = false;
+	explorer->synced = SIZE_MAX;
+	execution_end(&run);
+	contents_release(mark);
+}
+
+static void explore_events(Explorer *explorer, unsigned calls, unsigned sectors)
+{
+	const Limits *ordinary = explorer->limits;
+	/* These are many runs: of each, fewer states. */
+	Limits fewer = {.exhaustive = {24, 0},
+		.doubles = {6, 0},
+		.randoms = {8, 0},
+		.singles_every = {2, 2},
+		.deep_every = UINT32_MAX,
+		.seed = ordinary->seed};
+	char way[32];
+
+	explorer->limits = &fewer;
+	for (unsigned at = 0; at < calls && !explorer->stop; at += ordinary->calls_every) {
+		(void)snprintf(way, sizeof(way), "by@%u", at);
+		explore_way(explorer, way, true);
+		for (unsigned i = 0; i < explorer->world.n_files && !explorer->stop; i++) {
+			(void)snprintf(way, sizeof(way), "edit%u@%u", i, at);
+			explore_way(explorer, way, at % 5 == 0);
+		}
+	}
+	for (unsigned at = 0; at < sectors && !explorer->stop; at++) {
+		(void)snprintf(way, sizeof(way), "damage@%u", at);
+		explore_way(explorer, way, at % 3 == 0);
+	}
+	explorer->limits = ordinary;
+}
+
+/* What was durable when a run was killed, and what was not. */
+static const Disk *split_run(Explorer *explorer, const Execution *run, Log *ret_pending)
+{
+	Window *window = &explorer->windows[0];
+
+	window_init(window, &run->base, &run->log);
+	while (window_next(window))
+		;
+	for (size_t i = window->next_first; i < run->log.n; i++)
+		log_add(ret_pending, run->log.entries[i].kind, run->log.entries[i].unit,
+			run->log.entries[i].value);
+	return &window->durable;
 }
 
 static void explore_kills(Explorer *explorer, unsigned mutations)
 {
 	Execution *run = calloc(1, sizeof(*run));
+	Disk *durable = calloc(1, sizeof(*durable));
 
-	for (unsigned at = 0; run && at < mutations && !explorer->stop; at++) {
+	if (!run || !durable)
+		abort();
+	for (unsigned at = 0; at < mutations && !explorer->stop; at++) {
 		size_t mark = contents_mark();
 		char way[32];
 		Log log = {0};
-		Window *window = &explorer->windows[0];
 
 		(void)snprintf(way, sizeof(way), "kill@%u", at);
 		(void)run_way(explorer, way, run);
-		/* What was durable then, and what was not. */
-		window_init(window, &run->base, &run->log);
-		while (window_next(window))
-			;
-		for (size_t i = window->next_first; i < run->log.n; i++)
-			log_add(&log, run->log.entries[i].kind, run->log.entries[i].unit,
-				run->log.entries[i].value);
-		if (add_seen(explorer, disk_hash(&run->disk) * 3 + disk_hash(&window->durable)))
-			judge(explorer, &window->durable, &log, 0, way,
-				at % explorer->limits->calls_every == 0);
+		*durable = *split_run(explorer, run, &log);
+		if (add_seen(explorer, disk_hash(&run->disk) * 3 + disk_hash(durable)))
+			judge(explorer, durable, &log, 0, way, at % explorer->limits->kills_every == 0);
 		log_clear(&log);
 		execution_end(run);
 		contents_release(mark);
 	}
+	free(durable);
 	free(run);
 }
 
@@ -383,12 +566,12 @@ void explore(const Scenario *scenario, const Limits *limits, bool stop_at_first,
 	if (!run)
 		abort();
 	explorer->stop_at_first = stop_at_first;
-	(void)run_way(explorer, "run", run);
-	if (run->outcome != OUTCOME_DONE)
-		violated(explorer, "run", outcome_name(run->outcome));
-	else
-		explore_log(explorer, run, 0, "run");
+	(void)run_way(
+		explorer, "damage@2147483647", run); /* nothing comes of it, but the sectors are counted */
+	explorer->lenient = false;
+	explore_way(explorer, "run", true);
 	explore_kills(explorer, run->fs.mutations);
+	explore_events(explorer, run->fs.calls, (unsigned)run->fs.sectors_written);
 	execution_end(run);
 	free(run);
 	explorer_free(explorer);
@@ -396,10 +579,11 @@ void explore(const Scenario *scenario, const Limits *limits, bool stop_at_first,
 
 bool replay(const Scenario *scenario, const char *path)
 {
-	static const Limits limits = {.deep_every = 1, .calls_every = 1};
+	static const Limits limits = {.deep_every = 1, .kills_every = 1, .calls_every = 1};
 	Sum sum = {0};
 	Explorer *explorer = explorer_new(scenario, &limits, &sum);
 	const Execution *execution = &explorer->executions[1];
+	const char *what;
 	char way[64];
 	int n = 0;
 
@@ -407,6 +591,30 @@ bool replay(const Scenario *scenario, const char *path)
 	if (sscanf(path, "%63[^/]%n", way, &n) != 1 || !run_way(explorer, way, &explorer->executions[1]))
 		return false;
 	show_execution(explorer, way, execution);
+	if (strncmp(way, "kill@", 5) == 0) {
+		Log log = {0};
+		Disk *durable = calloc(1, sizeof(*durable));
+
+		if (!durable)
+			abort();
+		*durable = *split_run(explorer, execution, &log);
+		if (!path[n]) {
+			judge(explorer, durable, &log, 0, path, false);
+		} else {
+			execution_end(&explorer->executions[1]);
+			execution_begin(&explorer->executions[1], &explorer->world, durable, &log);
+			execution_recovery(&explorer->executions[1]);
+			show_execution(explorer, "recovery", &explorer->executions[1]);
+		}
+		log_clear(&log);
+		free(durable);
+	}
+	if (!path[n]) {
+		what = oracle_end(&explorer->world, execution,
+			execution->result.pending == TRANSACTION_INVALID, explorer->lenient);
+		if (what)
+			violated(explorer, path, what);
+	}
 	for (const char *step = path + n; *step == '/';) {
 		Window *window = &explorer->windows[0];
 		StateName name;
@@ -426,6 +634,15 @@ bool replay(const Scenario *scenario, const char *path)
 		show_window(window);
 		if (!window_state(window, name, &explorer->states[0], &hash))
 			return false;
+		if (explorer->synced != SIZE_MAX) {
+			explorer->world.second = explorer->second && window->forced > explorer->synced;
+			explorer->synced = SIZE_MAX;
+		}
+		if (sscanf(step, "/e%u", &number) == 1) {
+			explorer->lenient = true;
+			(void)edit_state(explorer, &explorer->states[0], number);
+			step = "";
+		}
 		if (*step != '/') {
 			printf("  the state:\n");
 			judge(explorer, &explorer->states[0], NULL, 0, path, false);

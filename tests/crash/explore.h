@@ -14,7 +14,9 @@ typedef struct Limits {
 	unsigned damaged[2];
 	unsigned singles_every[2]; /* 1: every single drop, keep and prefix */
 	unsigned deep_every;       /* the recovery from every so many-th state is crashed itself */
-	unsigned calls_every; /* a bystander and an editing user come in at every so many-th system call */
+	unsigned kills_every;      /* and that from every so many-th kill */
+	unsigned calls_every;      /* others come in at every so many-th system call */
+	unsigned edits_every;      /* and a user edits a file after every so many-th crash */
 	uint64_t seed;
 } Limits;
 

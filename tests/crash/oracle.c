@@ -151,10 +151,11 @@ void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret
 				continue;
 			readable = size <= READ_MAX && disk_read(disk, &entry.entry, bytes, size, &taken) &&
 				   (!allocated || owned);
-			if (d == DIRECTORY_ROOT)
-				ret->bystander |= readable && size == BYSTANDER_SIZE &&
-						  memcmp(bytes, world->bystander, size) == 0;
-			else
+			if (d == DIRECTORY_ROOT && readable && size == BYSTANDER_SIZE) {
+				ret->bystander |= memcmp(bytes, world->bystander, size) == 0;
+				ret->second |= memcmp(bytes, world->second_bytes, size) == 0;
+			}
+			if (d != DIRECTORY_ROOT)
 				look_at_content(&looking, d, &entry, bytes, readable);
 		}
 	}
@@ -171,7 +172,7 @@ static const char *find_lost(const World *world, const Look *look, const char *w
 			(void)snprintf(text, sizeof(text), "%s: %.40s is lost", when, world->files[i].path);
 			return text;
 		}
-	if (!look->bystander) {
+	if (!look->bystander || (world->second && !look->second)) {
 		(void)snprintf(text, sizeof(text), "%s: the bystander's file is lost", when);
 		return text;
 	}

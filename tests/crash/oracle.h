@@ -15,7 +15,7 @@ typedef struct FileState {
 
 typedef struct Look {
 	FileState files[FILES_MAX];
-	bool bystander;
+	bool bystander, second;
 	unsigned n_whole;
 	char trouble[400]; /* the first entry that is none of ours, points into free space, or shares clusters
 			    */

@@ -178,6 +178,7 @@ static void make_files(World *world)
 			memset(file->bytes + SECTOR_SIZE, 0, SECTOR_SIZE);
 	}
 	randombytes_buf(world->bystander, sizeof(world->bystander));
+	randombytes_buf(world->second_bytes, sizeof(world->second_bytes));
 }
 
 void world_make(World *world, const Scenario *scenario)
@@ -257,6 +258,12 @@ static void note_failure(void *userdata, const char *path, Reason reason, int er
 	(void)snprintf(execution->failures[execution->n_failures].path, sizeof(execution->failures[0].path),
 		"%s", path);
 	execution->failures[execution->n_failures++].reason = reason;
+}
+
+void execution_inherit(Execution *execution, const Execution *earlier)
+{
+	memcpy(execution->failures, earlier->failures, sizeof(execution->failures));
+	execution->n_failures = earlier->n_failures;
 }
 
 bool execution_named(const Execution *execution, const char *path)

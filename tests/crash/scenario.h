@@ -13,6 +13,7 @@
 #define FAILURES_MAX   64
 #define BYSTANDER_NAME "bystander.dat"
 #define BYSTANDER_SIZE 1300
+#define SECOND_NAME    "bystander, second.dat"
 #define EDIT_SIZE      700
 
 typedef struct Scenario {
@@ -44,6 +45,8 @@ typedef struct World {
 	File files[FILES_MAX];
 	unsigned n_files;
 	uint8_t bystander[BYSTANDER_SIZE];
+	bool second; /* a second file of the bystander's, which it has fsync'd */
+	uint8_t second_bytes[BYSTANDER_SIZE];
 	Volume volume;
 	Disk start;
 } World;
@@ -76,6 +79,8 @@ void execution_begin(Execution *execution, const World *world, const Disk *base,
 void execution_transaction(Execution *execution);
 void execution_recovery(Execution *execution);
 void execution_end(Execution *execution);
+/* What an earlier one named was named. */
+void execution_inherit(Execution *execution, const Execution *earlier);
 bool execution_named(const Execution *execution, const char *path);
 
 /* Random numbers, the same ones whenever the seed is: for the engine and for us. */
