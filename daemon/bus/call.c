@@ -177,6 +177,14 @@ static bool too_many_of_uid(const Call *call)
 	return n > CALLS_PER_UID_MAX;
 }
 
+/* Who makes a new filesystem gives its root away after it was mounted: before a stranger is told so, the
+ * owner is looked up once more. True: that has begun. */
+static bool look_again(const Call *call)
+{
+	return call->n_actions > 0 && call->caller.uid != 0 && call->caller.uid != call->drive->owner &&
+	       drive_probe_again(call->drive);
+}
+
 static void on_credentials(void *userdata, int error, const Caller *caller)
 {
 	Call *call = userdata;
@@ -193,7 +201,7 @@ static void on_credentials(void *userdata, int error, const Caller *caller)
 	}
 	if (call->drive) {
 		manager_refresh_mounts(call->bus->manager);
-		if (!drive_is_settled(call->drive)) {
+		if (!drive_is_settled(call->drive) || look_again(call)) {
 			call->waiter = wait_list_add(&call->drive->known_waiters, call_settled, call);
 			if (!call->waiter)
 				call_fail(call, OUTCOME_NO_MEMORY, "There is not enough memory.");

@@ -2,10 +2,14 @@
 
 /* What a drive is, whose, and how full, as an unprivileged worker of the system user sees it. */
 
+#include "core/clock.h"
 #include "core/drive.h"
 #include "core/manager.h"
 #include "util/log.h"
 #include "util/memory.h"
+
+/* Whoever asks for other people's drives makes the daemon look again; not more often than this. */
+#define PROBE_INTERVAL USEC_PER_SEC
 
 static void on_probed(void *userdata, JobResult *result)
 {
@@ -71,4 +75,15 @@ void drive_probe(Drive *drive)
 		log_error("%s: cannot start %s: %s", drive->name, manager->config.worker_path,
 			strerrordesc_np(-r));
 	}
+}
+
+bool drive_probe_again(Drive *drive)
+{
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
+
+	if (now < drive->probed_again + PROBE_INTERVAL)
+		return drive->probe != NULL;
+	drive->probed_again = now;
+	drive_probe(drive);
+	return drive->probe != NULL;
 }

@@ -86,6 +86,7 @@ typedef struct Drive {
 	Job *probe;
 	Request *probe_request;
 	bool known, probe_wanted;
+	uint64_t probed_again; /* CLOCK_MONOTONIC, microseconds */
 	WaitList known_waiters;
 	bool enrolled;
 	uid_t owner;
@@ -170,6 +171,10 @@ void drive_kill(Drive *drive, Outcome outcome);
 
 /* Looks at the drive anew, as soon as no job runs. */
 void drive_probe(Drive *drive);
+
+/* The same for a caller who is not the owner as it is known; at most once a second. True: a probe runs, and
+ * `known_waiters` are woken when it has ended. */
+bool drive_probe_again(Drive *drive);
 
 /* ---- drive-key.c */
 

@@ -223,6 +223,8 @@ static void task_write(void *userdata, size_t i, Workspace *workspace)
 		context->volume->vfs->now(context->volume->vfs, CLOCK_MONOTONIC, &now);
 		if (i == 0 || now.tv_sec < rounds->deadline.tv_sec)
 			replacement_write(context, rounds->sealed.items[i], workspace);
+		if (rounds->sealed.items[i]->state == REPLACEMENT_WRITTEN)
+			run_advance(rounds->run, 1, 0);
 	} else {
 		replacement_verify(context, rounds->scrubbing.items[i - rounds->sealed.n], workspace);
 	}
@@ -283,12 +285,6 @@ static int round_write(Rounds *rounds)
 	if (context->close_later)
 		pool_run(rounds->closers, rounds->sealed.n, task_close, &rounds->sealed);
 
-	for (size_t i = 0; i < rounds->sealed.n; i++) {
-		const Replacement *item = rounds->sealed.items[i];
-
-		if (item->state == REPLACEMENT_WRITTEN)
-			run_advance(rounds->run, 1, 0);
-	}
 	r = batch_move(&rounds->sealed, REPLACEMENT_PLANNED, &rounds->returned, context);
 	if (r >= 0 && (rounds->stop != OUTCOME_DONE || run_cancelled(rounds->run))) {
 		/* Planned, never begun. */
