@@ -164,7 +164,7 @@ class Stick:
                       "error-rate=1", f"error-file={self.flag}", *parameters]
             # nbdfuse writes its pid when the disk is there; through a FIFO that can be waited for.
             self.stack.shell(f"""
-                mkdir -p {self.fuse}; mkfifo {self.fuse}.ready
+                mkdir -p {self.fuse}; rm -f {self.flag}; mkfifo {self.fuse}.ready
                 setsid nbdfuse -P {self.fuse}.ready {backing} --command "$@" </dev/null >/dev/null 2>&1 &
                 timeout 20 cat {self.fuse}.ready >/dev/null; rm {self.fuse}.ready""", arguments=nbdkit)
         self.loop = self.stack.shell(
