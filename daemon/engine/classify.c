@@ -167,6 +167,46 @@ static int compare_forms(Case *c, const Form *cipher)
 
 /* ---- an interrupted encrypt: the source is plain, the new file encrypted ---- */
 
+/* Whose encrypted form a stray is. 1: this finding's; 0: another's, or it cannot be told; -EBADMSG: nobody's,
+ * it has no head. Reads no more than its first cluster: what follows may be a torn chain, and meeting one
+ * turns the filesystem read-only. */
+static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
+{
+	const Volume *volume = c->run->volume;
+	const ReplacementContext *context = &c->run->context;
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	_cleanup_attributes_ Attributes *attributes = NULL;
+	size_t size = MIN(context->cluster, (size_t)SEGMENT_SEALED), head_size;
+	uint8_t *bytes = c->workspace->sealed;
+	const char *wanted;
+	Reason reason;
+	ssize_t n;
+	int fd, r;
+
+	fd = volume->vfs->open(volume->vfs, c->directory->fd, name, READ_FLAGS | context->medium_flags, 0);
+	if (fd < 0)
+		return 0;
+	n = volume->vfs->pread(volume->vfs, fd, bytes, size, 0);
+	volume->vfs->close(volume->vfs, fd);
+	if (n < 0)
+		return 0;
+	if ((size_t)n < cipherfile_fixed_size || !cipherfile_is_magic(bytes, (size_t)n))
+		return -EBADMSG;
+	head_size = cipherfile_head_size(bytes);
+	if (head_size == 0 || head_size > (size_t)n)
+		return 0;
+	r = cipherfile_open(volume->file_root, volume->drive_id, volume->epoch, bytes, head_size, &file,
+		&attributes, &reason);
+	if (r < 0)
+		return reason == REASON_TAMPERED ? -EBADMSG : 0;
+	/* A head that an earlier attempt left in the cluster says another size than this entry. */
+	r = cipherfile_check_size(file, attributes, size_of_file);
+	if (r < 0)
+		return r;
+	wanted = context->encrypting ? c->finding->entry->path : c->finding->replacement->entry.new_name;
+	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
+}
+
 /* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
  * as recorded, and the content is not. */
 static bool source_is_untouched(Case *c)
@@ -187,7 +227,8 @@ static void decide_encrypt_untrusted(Case *c)
 			REASON_PENDING); /* never "done": its clusters may be free for the taking */
 	else if (!c->new.present)
 		decide(c, ACTION_NONE, REASON_INVALID);
-	else if (source_is_untouched(c) || !cipher_is_whole(c, &c->new))
+	else if (source_is_untouched(c) || head_is_of_this(c, c->finding->replacement->entry.new_name,
+						   (uint64_t)c->new.st.st_size) == -EBADMSG)
 		decide(c, ACTION_DROP_NEW, REASON_INVALID);
 	else
 		decide(c, ACTION_KEEP, REASON_EDITED);
@@ -290,46 +331,6 @@ static void decide_decrypt_trusted(Case *c)
 
 /* ---- */
 
-/* Whose encrypted form a stray is. 1: this finding's; 0: another's, or it cannot be told; -EBADMSG: nobody's,
- * it has no head. Reads no more than its first cluster: what follows may be a torn chain, and meeting one
- * turns the filesystem read-only. */
-static int stray_is_cipher_of_this(Case *c, const char *stray, uint64_t size_of_file)
-{
-	const Volume *volume = c->run->volume;
-	const ReplacementContext *context = &c->run->context;
-	_cleanup_cipherfile_ Cipherfile *file = NULL;
-	_cleanup_attributes_ Attributes *attributes = NULL;
-	size_t size = MIN(context->cluster, (size_t)SEGMENT_SEALED), head_size;
-	uint8_t *bytes = c->workspace->sealed;
-	const char *wanted;
-	Reason reason;
-	ssize_t n;
-	int fd, r;
-
-	fd = volume->vfs->open(volume->vfs, c->directory->fd, stray, READ_FLAGS | context->medium_flags, 0);
-	if (fd < 0)
-		return 0;
-	n = volume->vfs->pread(volume->vfs, fd, bytes, size, 0);
-	volume->vfs->close(volume->vfs, fd);
-	if (n < 0)
-		return 0;
-	if ((size_t)n < cipherfile_fixed_size || !cipherfile_is_magic(bytes, (size_t)n))
-		return -EBADMSG;
-	head_size = cipherfile_head_size(bytes);
-	if (head_size == 0 || head_size > (size_t)n)
-		return 0;
-	r = cipherfile_open(volume->file_root, volume->drive_id, volume->epoch, bytes, head_size, &file,
-		&attributes, &reason);
-	if (r < 0)
-		return reason == REASON_TAMPERED ? -EBADMSG : 0;
-	/* A head that an earlier attempt left in the cluster says another size than this entry. */
-	r = cipherfile_check_size(file, attributes, size_of_file);
-	if (r < 0)
-		return r;
-	wanted = context->encrypting ? c->finding->entry->path : c->finding->replacement->entry.new_name;
-	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
-}
-
 /* Whether a stray is what a torn creation, or a torn deletion, left of a new file that is not trusted. */
 static bool stray_is_new(Case *c, const char *stray)
 {
@@ -339,7 +340,7 @@ static bool stray_is_new(Case *c, const char *stray)
 	if (c->finding->trusted)
 		return false;
 	if (c->run->context.encrypting) {
-		r = stray_is_cipher_of_this(c, stray, (uint64_t)c->new.st.st_size);
+		r = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size);
 		return r == 1 || r == -EBADMSG;
 	}
 	/* Torn in its data too, nothing of it can be told from what lay there before. */
@@ -354,7 +355,7 @@ static bool stray_is_source(Case *c, const char *stray)
 	if (!c->finding->trusted || !c->new.present)
 		return false;
 	if (!c->run->context.encrypting)
-		return stray_is_cipher_of_this(c, stray, (uint64_t)c->source.st.st_size) != 0;
+		return head_is_of_this(c, stray, (uint64_t)c->source.st.st_size) != 0;
 	if ((uint64_t)c->source.st.st_size < entry->size ||
 		(uint64_t)c->source.st.st_size - entry->size > c->run->context.cluster)
 		return false;

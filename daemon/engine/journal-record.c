@@ -35,13 +35,12 @@
 
 #define MAGIC           "UCRJRNL1"
 #define FIXED_SIZE      148
-#define MAC_SIZE        32
 #define PATH_LENGTH_MAX ATTRIBUTES_PATH_MAX
 #define ENTRIES_MAX     65536
 #define ENTRY_FIXED     80 /* bytes before an entry's strings */
 #define ENTRY_LENGTHS   6  /* shared prefix, rest of the path, new name: two bytes each */
 
-_Static_assert(JOURNAL_RECORD_MIN == FIXED_SIZE + MAC_SIZE, "the shortest record has no entry");
+_Static_assert(JOURNAL_RECORD_MIN == FIXED_SIZE + JOURNAL_MAC_SIZE, "the shortest record has no entry");
 
 static void entry_clear(JournalEntry *entry)
 {
@@ -201,7 +200,7 @@ static int parse_record(const uint8_t *bytes, size_t size, JournalRecord **ret)
 int journal_record_parse(const uint8_t *bytes, size_t size, const Secret *mac_key,
 	const uint8_t drive_id[DRIVE_ID_SIZE], JournalRecord **ret, size_t *ret_size)
 {
-	uint8_t mac[MAC_SIZE];
+	uint8_t mac[JOURNAL_MAC_SIZE];
 	size_t used;
 	int r;
 
@@ -215,10 +214,10 @@ int journal_record_parse(const uint8_t *bytes, size_t size, const Secret *mac_ke
 	if (memcmp(bytes + 32, drive_id, DRIVE_ID_SIZE) != 0)
 		return -EBADMSG;
 	(void)crypto_generichash(
-		mac, sizeof(mac), bytes, used - MAC_SIZE, secret_view(mac_key), secret_size(mac_key));
-	if (sodium_memcmp(mac, bytes + used - MAC_SIZE, MAC_SIZE) != 0)
+		mac, sizeof(mac), bytes, used - JOURNAL_MAC_SIZE, secret_view(mac_key), secret_size(mac_key));
+	if (sodium_memcmp(mac, bytes + used - JOURNAL_MAC_SIZE, JOURNAL_MAC_SIZE) != 0)
 		return -EBADMSG;
-	r = parse_record(bytes, used - MAC_SIZE, ret);
+	r = parse_record(bytes, used - JOURNAL_MAC_SIZE, ret);
 	if (r < 0)
 		return r;
 	*ret_size = used;
@@ -300,7 +299,7 @@ int journal_builder_add(JournalBuilder *builder, JournalList list, const Journal
 
 	if (list < builder->list)
 		return -EINVAL;
-	if (builder->used + journal_entry_size(entry) + MAC_SIZE > builder->limit)
+	if (builder->used + journal_entry_size(entry) + JOURNAL_MAC_SIZE > builder->limit)
 		return -EMSGSIZE;
 	if (list != builder->list)
 		builder->last_path = mfree(builder->last_path);
@@ -340,12 +339,12 @@ int journal_builder_add(JournalBuilder *builder, JournalList list, const Journal
 
 size_t journal_builder_end(JournalBuilder *builder, const Secret *mac_key)
 {
-	size_t size = builder->used + MAC_SIZE;
+	size_t size = builder->used + JOURNAL_MAC_SIZE;
 
 	put_le32(builder->bytes + 8, (uint32_t)size);
 	for (int list = 0; list < JOURNAL_LIST_MAX; list++)
 		put_le32(builder->bytes + 128 + 4 * list, builder->n[list]);
-	(void)crypto_generichash(builder->bytes + builder->used, MAC_SIZE, builder->bytes, builder->used,
-		secret_view(mac_key), secret_size(mac_key));
+	(void)crypto_generichash(builder->bytes + builder->used, JOURNAL_MAC_SIZE, builder->bytes,
+		builder->used, secret_view(mac_key), secret_size(mac_key));
 	return size;
 }

@@ -10,6 +10,7 @@
 #include "util/report.h"
 
 #define JOURNAL_HASH_SIZE 32
+#define JOURNAL_MAC_SIZE  32
 
 /* The lists of a record, in their order. In record k: */
 typedef enum JournalList {

@@ -291,6 +291,29 @@ TransactionKind journal_hint(const Vfs *vfs, int root_fd)
 	return pending;
 }
 
+int journal_check(const Journal *journal, int flags)
+{
+	const Vfs *vfs = journal->vfs;
+	size_t size = journal->builder.used + JOURNAL_MAC_SIZE;
+	_cleanup_free_ uint8_t *buffer = aligned_alloc(DIRECT_ALIGN, CAPACITY_MAX + 2 * DIRECT_ALIGN);
+	uint8_t hash[JOURNAL_HASH_SIZE] = {0};
+	uint8_t *bytes;
+	ssize_t n;
+	int fd;
+
+	if (!buffer)
+		return -ENOMEM;
+	fd = vfs->open(vfs, journal->root_fd, file_paths[journal->sequence % 2], READ_FLAGS | flags, 0);
+	if (fd < 0)
+		return fd;
+	n = stream_read_at(vfs, fd, flags != 0, buffer, 0, size, &bytes);
+	vfs->close(vfs, fd);
+	if (n < 0)
+		return (int)n;
+	(void)crypto_generichash(hash, sizeof(hash), bytes, (size_t)n, NULL, 0);
+	return memcmp(hash, journal->last_hash, sizeof(hash)) == 0 ? 0 : -EIO;
+}
+
 size_t journal_room(const Journal *journal)
 {
 	return MIN(journal->capacity, CAPACITY) - JOURNAL_RECORD_MIN - JOURNAL_SCOPE_MAX;

@@ -38,6 +38,10 @@ int journal_add(Journal *journal, JournalList list, const JournalEntry *entry);
 /* Overwrites the older of the two files. Durable only after the next barrier. */
 int journal_write(Journal *journal);
 
+/* Whether the medium returns the record that was written last: once its barrier has passed. -EIO: it does
+ * not. `flags` as for journal_read(). */
+int journal_check(const Journal *journal, int flags);
+
 /* What a record has room for beside its scope, in bytes: batches are planned by it. */
 size_t journal_room(const Journal *journal);
 

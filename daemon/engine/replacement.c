@@ -305,6 +305,7 @@ void replacement_verify(const ReplacementContext *context, Replacement *replacem
 	Reason reason;
 	Stream stream;
 	struct stat st;
+	bool edited;
 	int fd, r;
 
 	if (replacement->state != REPLACEMENT_WRITTEN)
@@ -338,9 +339,18 @@ void replacement_verify(const ReplacementContext *context, Replacement *replacem
 		stream.plain_size = replacement->entry.new_size;
 		r = stream_tag(&stream, workspace);
 	}
-	vfs->close(vfs, fd);
 	if (r >= 0 && memcmp(stream.content_tag, replacement->entry.content_tag, CONTENT_TAG_SIZE) != 0)
 		r = -EBADMSG;
+	/* It bears its final name already: somebody may have begun to work with it. Both forms stay then. */
+	edited = r < 0 && !context->encrypting && vfs->fstat(vfs, fd, &st) >= 0 &&
+		 (st.st_mtim.tv_sec != replacement->entry.new_mtime.tv_sec ||
+			 st.st_mtim.tv_nsec != replacement->entry.new_mtime.tv_nsec);
+	vfs->close(vfs, fd);
+	if (edited) {
+		replacement_fail(replacement, REASON_EDITED, 0);
+		replacement->made = false;
+		return;
+	}
 	if (r < 0) {
 		replacement_fail(replacement, REASON_MEDIUM_FAILED, r);
 		replacement->fatal = error_is_fatal(r);

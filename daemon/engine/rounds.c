@@ -364,6 +364,11 @@ static int round_record(Rounds *rounds)
 		r = journal_write(rounds->journal);
 	if (r >= 0)
 		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	/* A record that the medium lost would leave new files that nobody knows of. */
+	if (r >= 0 && rounds->run->context.verify)
+		r = volume->vfs->read_medium(volume->vfs, volume->root_fd);
+	if (r >= 0 && rounds->run->context.verify)
+		r = journal_check(rounds->journal, r);
 	return r;
 }
 

@@ -248,7 +248,7 @@ static bool edit_file(Fs *fs, File *file, bool sync)
 {
 	int inode;
 
-	if (file->size == 0 || fs_is_leased(fs, file->directory, file->name))
+	if (file->size == 0 || fs_is_busy(fs, file->directory, file->name))
 		return false;
 	inode = fs_lookup(fs, file->directory, file->name);
 	if (inode < 0)

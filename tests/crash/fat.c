@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -408,15 +409,22 @@ void fs_kill(Fs *fs)
 	memset(fs->handles, 0, sizeof(fs->handles));
 }
 
-bool fs_is_leased(const Fs *fs, DirectoryId directory, const char *name)
+bool fs_is_busy(const Fs *fs, DirectoryId directory, const char *name)
 {
 	DiskEntry found;
 
 	if (!disk_find(fs->disk, directory, name, &found))
 		return false;
-	for (int i = 0; i < INODES_MAX; i++)
-		if (fs->inodes[i].used && !fs->inodes[i].unlinked && fs->inodes[i].slot == found.slot &&
-			fs->inodes[i].leased)
+	for (int i = 0; i < HANDLES_MAX; i++) {
+		const Handle *handle = &fs->handles[i];
+		const Inode *inode;
+
+		if (!handle->used || handle->inode < 0)
+			continue;
+		inode = &fs->inodes[handle->inode];
+		if (!inode->unlinked && inode->slot == found.slot &&
+			(inode->leased || handle->flags & O_CREAT))
 			return true;
+	}
 	return false;
 }

@@ -106,8 +106,8 @@ int fs_root(void);
 /* The process ends: every descriptor is closed, which gives unlinked files' clusters back. */
 void fs_kill(Fs *fs);
 
-/* Whether somebody who opened this file now would have to wait. */
-bool fs_is_leased(const Fs *fs, DirectoryId directory, const char *name);
+/* Whether nobody else can work with this file now: it is leased, or is just being made. */
+bool fs_is_busy(const Fs *fs, DirectoryId directory, const char *name);
 
 unsigned fs_free_clusters(const Fs *fs);
 

@@ -247,7 +247,7 @@ const char *oracle_end(const World *world, const Execution *execution, bool clos
 		(void)snprintf(text, sizeof(text), "at the end: %s", look.trouble);
 		return text;
 	}
-	for (unsigned i = 0; i < world->n_files; i++)
+	for (unsigned i = 0; i < world->n_files && !damaged; i++)
 		if (look.files[i].plain_name && look.files[i].cipher_name &&
 			!execution_named(execution, world->files[i].path)) {
 			(void)snprintf(text, sizeof(text), "at the end: both forms of %.40s, unreported",
