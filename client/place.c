@@ -120,6 +120,8 @@ static int mount_device(const Mount *mount, dev_t *ret)
 
 static int stat_mount(const char *path, int flags, struct statx *ret)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): it takes errno for possibly 0 after a
+	 * failure */
 	if (statx(AT_FDCWD, path, flags | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID,
 		    ret) < 0)
 		return -errno;
@@ -214,7 +216,7 @@ int place_resolve(const char *path, Place *ret)
 	_cleanup_free_ char *real = NULL;
 	const char *below;
 	struct stat st;
-	uint64_t id;
+	uint64_t id = 0;
 	int r;
 
 	if (strlen(path) >= PATH_MAX)
@@ -303,6 +305,7 @@ static bool has_option(const char *options, const char *wanted)
 {
 	size_t length = strlen(wanted);
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mount_parse() set it, or there was no mount */
 	for (const char *p = options; *p;) {
 		size_t part = strcspn(p, ",");
 

@@ -207,7 +207,7 @@ static void *segment_thread(void *userdata)
 int segments_run(const Segments *segments, uint64_t n, unsigned helpers, Workspace *workspace)
 {
 	SegmentRun run = {.segments = segments, .n = n};
-	pthread_t threads[HELPERS_MAX];
+	pthread_t threads[HELPERS_MAX] = {0};
 	unsigned started = 0;
 
 	pthread_mutex_init(&run.lock, NULL);
