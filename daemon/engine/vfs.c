@@ -165,33 +165,76 @@ static int posix_set_fat_attributes(const Vfs *vfs _unused_, int fd, uint32_t at
 	return ioctl(fd, FAT_IOCTL_SET_ATTRIBUTES, &attributes) < 0 ? ioctl_error() : 0;
 }
 
-static int posix_short_name(const Vfs *vfs, int dir_fd, const char *name, char ret[VFS_SHORT_NAME_MAX])
-{
-	struct __fat_dirent both[2]; /* [0] the 8.3 alias, [1] the long name, empty where there is none */
-	int fd, r = -ENOENT;
+/* The two forms of a name that FAT's ioctl tells: [0] the 8.3 alias, [1] the long name, empty where there is
+ * none, cut off where it is longer than fits. */
+typedef struct __fat_dirent BothNames[2];
 
-	fd = posix_open(vfs, dir_fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	if (fd < 0)
-		return fd;
+static bool is_long_name(const char *told, const char *name)
+{
+	size_t length = strlen(told);
+
+	return length > 0 && strncmp(told, name, length) == 0 &&
+	       (name[length] == 0 || length == sizeof(((struct __fat_dirent *)NULL)->d_name) - 1);
+}
+
+/* Looks for a name from where the directory stands to its end. 1: found, 0: not there, or a negative errno.
+ */
+static int find_short_name(int fd, const char *name, char ret[VFS_SHORT_NAME_MAX])
+{
+	BothNames both;
+
 	for (;;) {
 		int n = ioctl(fd, VFAT_IOCTL_READDIR_BOTH, both);
 
 		if (n < 0)
-			r = ioctl_error();
-		if (n <= 0)
-			break;
-		if (strcmp(both[1].d_name, name) != 0)
-			continue;
-		if (strlen(both[0].d_name) >= VFS_SHORT_NAME_MAX) {
-			r = -EBADMSG;
-			break;
+			return ioctl_error();
+		if (n == 0)
+			return 0;
+		if (both[1].d_name[0] == 0 && strcmp(both[0].d_name, name) == 0) {
+			ret[0] = 0;
+			return 1;
 		}
+		if (!is_long_name(both[1].d_name, name))
+			continue;
+		if (strlen(both[0].d_name) >= VFS_SHORT_NAME_MAX)
+			return -EBADMSG;
 		strcpy(ret, both[0].d_name);
-		r = 0;
-		break;
+		return 1;
+	}
+}
+
+/* A file's alias is asked for when it has just been made, or while its folder is read: a search from the
+ * start each time would make a folder of 20,000 names 200 million steps. */
+static int posix_short_name(const Vfs *vfs, int dir_fd, const char *name, char ret[VFS_SHORT_NAME_MAX])
+{
+	VfsPosix *posix = vfs->userdata;
+	off_t start = 0;
+	struct stat st;
+	int fd, r;
+
+	fd = posix_open(vfs, dir_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fd;
+	r = fstat(fd, &st) < 0 ? -errno : 0;
+	if (r >= 0) {
+		pthread_mutex_lock(&posix->alias_lock);
+		if (posix->alias_device == st.st_dev && posix->alias_directory == st.st_ino)
+			start = posix->alias_offset;
+		pthread_mutex_unlock(&posix->alias_lock);
+	}
+	if (r >= 0 && start > 0 && lseek(fd, start, SEEK_SET) == start)
+		r = find_short_name(fd, name, ret);
+	if (r == 0 && lseek(fd, 0, SEEK_SET) == 0)
+		r = find_short_name(fd, name, ret);
+	if (r > 0) {
+		pthread_mutex_lock(&posix->alias_lock);
+		posix->alias_device = st.st_dev;
+		posix->alias_directory = st.st_ino;
+		posix->alias_offset = lseek(fd, 0, SEEK_CUR);
+		pthread_mutex_unlock(&posix->alias_lock);
 	}
 	(void)close(fd);
-	return r;
+	return r > 0 ? 0 : r == 0 ? -ENOENT : r;
 }
 
 static int posix_dir_open(const Vfs *vfs, int dir_fd, void **ret_stream)
@@ -323,7 +366,12 @@ static const Vfs posix_vfs = {
 
 void vfs_posix_init(VfsPosix *posix, bool fuse, const VfsNode *node)
 {
-	*posix = (VfsPosix){.vfs = posix_vfs, .fuse = fuse, .node = node};
+	*posix = (VfsPosix){
+		.vfs = posix_vfs,
+		.fuse = fuse,
+		.node = node,
+		.alias_lock = PTHREAD_MUTEX_INITIALIZER,
+	};
 	posix->vfs.userdata = posix;
 }
 

@@ -9,6 +9,7 @@
 
 #include "util/macro.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -102,6 +103,11 @@ typedef struct VfsPosix {
 	Vfs vfs;
 	bool fuse;
 	const VfsNode *node;
+	/* Where the last alias was found: the next one is mostly asked for right behind it. */
+	pthread_mutex_t alias_lock;
+	dev_t alias_device;
+	ino_t alias_directory;
+	off_t alias_offset;
 } VfsPosix;
 
 void vfs_posix_init(VfsPosix *posix, bool fuse, const VfsNode *node);
