@@ -104,9 +104,10 @@ def test_pulled_out_while_running(enrolled, reference, make_vm, kind, verb, mome
     drive.plug(vm)
     drive.unlock()
     run = begin_run(drive, verb, moment, writes)
+    finished = run.future.done()  # no two runs write alike: this one took fewer requests than the measured one
     drive.yank()
     result = run.end()
-    assert result.code != DONE or moment > 0.9, result
+    assert finished == (result.code == DONE), result
 
     drive.plug(vm)
     check_nothing_is_missing(drive, before)

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import tree
+from explore import explore, explore_begin
 
 uevents = None  # set by the agent
 

@@ -29,7 +29,7 @@ class Result:
         return {failure.get("path", failure.get("path_bytes")): failure["reason"]
                 for failure in self.document.get("failures", [])}
 
-    def __str__(self):
+    def __repr__(self):
         return str(self.done)
 
 

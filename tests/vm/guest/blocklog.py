@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a disk was told to do, as QEMU's blklogwrites wrote it down, and the disks a power cut can leave of it.
+
+The log: a superblock of one sector, `<QQQI` (magic, version, entries, sector size), then entries: one sector `<QQQQ`
+(sector, count, flags, length of data), and the sectors written. Flags: 1 flush, 2 FUA, 4 discard. See the kernel's
+Documentation/admin-guide/device-mapper/log-writes.rst, whose format it is.
+"""
+
+import random
+import struct
+
+SECTOR = 512
+MAGIC = 0x6a736677736872
+FLUSH, FUA, DISCARD = 1, 2, 4
+PIECE = 8  # sectors: what is written by one request may reach the medium in pieces
+
+
+def parse(path):
+    """Yields (first sector, data, flags). The superblock lags behind after a kill, so the entries decide."""
+    with open(path, "rb") as file:
+        magic, _, _, size = struct.unpack_from("<QQQI", file.read(SECTOR))
+        if magic != MAGIC or size != SECTOR:
+            raise ValueError(f"{path} is no log of writes")
+        while len(head := file.read(SECTOR)) == SECTOR:
+            sector, count, flags, length = struct.unpack_from("<QQQQ", head)
+            if flags & DISCARD:
+                continue
+            data = file.read(count * SECTOR)
+            if len(data) != count * SECTOR:
+                return
+            yield sector, data, flags
+
+
+def epochs(path):
+    """What was written between flushes: a list of lists of (sector, data) pieces, in the order of their requests."""
+    found = [[]]
+    for sector, data, flags in parse(path):
+        if flags & FLUSH and found[-1]:
+            found.append([])
+        for start in range(0, len(data), PIECE * SECTOR):
+            found[-1].append((sector + start // SECTOR, data[start:start + PIECE * SECTOR]))
+        if flags & FUA and data:
+            found.append([])
+    return [epoch for epoch in found if epoch]
+
+
+def cost(path):
+    """{requests, sectors, flushes} of a log."""
+    total = {"requests": 0, "sectors": 0, "flushes": 0}
+    for _, data, flags in parse(path):
+        total["flushes"] += bool(flags & (FLUSH | FUA))
+        total["requests"] += bool(data)
+        total["sectors"] += len(data) // SECTOR
+    return total
+
+
+def states(path, count, seed=1):
+    """`count` different power cuts, as (epoch, pieces of it that reached the medium), by epoch: prefixes, single and
+    double drops, random subsets; each epoch gets its share."""
+    sizes = [len(epoch) for epoch in epochs(path)]
+    draw = random.Random(seed)
+    chosen = set()
+    for _ in range(count * 20):
+        if len(chosen) >= count:
+            break
+        epoch = draw.randrange(len(sizes))
+        size = sizes[epoch]
+        kind = draw.choice(["prefix", "drop", "drop", "random", "random"])
+        if kind == "prefix":
+            kept = range(draw.randint(0, size))
+        elif kind == "drop":
+            gone = {draw.randrange(size) for _ in range(draw.randint(1, 2))}
+            kept = (n for n in range(size) if n not in gone)
+        else:
+            share = draw.choice([0.1, 0.5, 0.9])
+            kept = (n for n in range(size) if draw.random() < share)
+        chosen.add((epoch, tuple(kept)))
+    return sorted(chosen)

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Puts disks a power cut can leave before the real kernel and the real worker: mounted, recovered, decrypted, compared,
+checked by fsck. Everything happens in memory."""
+
+import fcntl
+import hashlib
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+import sys
+
+import blocklog
+import tree
+
+HERE = "/usr/local/lib/explore"
+IMAGE, POINT, ELSEWHERE = "/run/explore/image", "/run/explore/mount", "/run/explore/elsewhere"
+UID = 3001
+BLOCK = 65536
+BLKFLSBUF = 0x1261
+SUBKEYS = {"METADATA_MAC": 1, "JOURNAL_MAC": 2, "FILE_ROOT": 3, "SCRUB_ROOT": 4}
+MOUNT = ["-o", f"rw,nosuid,nodev,uid={UID},gid={UID},fmask=0022,dmask=0022"]
+RESUME, ROLLBACK, SETTLE = 0, 1, 2
+
+
+def load_worker():
+    os.environ["USBCRYPT_WORKER"] = "/usr/libexec/usbcrypt/usbcrypt-worker"
+    sys.path.insert(0, HERE + "/tests/fault")
+    import worker
+    return worker
+
+
+class Explorer:
+    """One recorded run: the disk before it, the log of it, what the tree must be when it is plain."""
+
+    def __init__(self, base, log, filesystem, passphrase, before):
+        self.worker = load_worker()
+        self.filesystem, self.before = filesystem, before
+        self.epochs = blocklog.epochs(log)
+        self.epoch = 0
+        os.makedirs(POINT, exist_ok=True)
+        with open(base, "rb") as file:
+            self.disk = bytearray(file.read())  # as it is when `epoch` begins
+        with open(IMAGE, "wb") as file:
+            file.write(self.disk)
+        self.loop = subprocess.run(["losetup", "-f", "--show", IMAGE], check=True, capture_output=True,
+                                   text=True).stdout.strip()
+        self.mount_point = POINT
+        status = os.stat(self.loop)
+        self.major, self.minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        with open(f"/sys/block/{os.path.basename(self.loop)}/diskseq") as file:
+            self.disk_sequence = int(file.read())
+        self.mount()
+        unlocked = self.worker.run(self, "UNLOCK", os.fsencode(passphrase), uid=UID,
+                                   filesystem=os.fsencode(filesystem))
+        self.umount()
+        if unlocked["outcome"] != "DONE":
+            raise RuntimeError(unlocked)
+        self.keys = self.keys_record(unlocked)
+
+    def keys_record(self, unlocked):
+        subkeys, present = bytearray(160), 0
+        for number in SUBKEYS.values():
+            subkeys[32 * number:32 * number + 32] = hashlib.blake2b(
+                b"", digest_size=32, key=unlocked["key"], salt=struct.pack("<QQ", number, 0),
+                person=b"usbcrypt").digest()
+            present |= 1 << number
+        drive = unlocked["drive"]
+        return self.worker.KEYS_RECORD.pack(present, drive["epoch"], drive["suite"], drive["id"], bytes(subkeys))
+
+    # ---- the disk
+
+    def mount(self):
+        subprocess.run(["mount", "-t", self.filesystem, *MOUNT, self.loop, POINT], check=True)
+        with open("/proc/self/mountinfo") as file:
+            self.mount_id = int(next(line.split()[0] for line in file if line.split()[4] == POINT))
+
+    def umount(self):
+        subprocess.run(["umount", POINT], check=True)
+
+    def put(self, epoch, kept):
+        """Makes the disk what a cut in this epoch left, of whose pieces these got through."""
+        for passed in range(self.epoch, epoch):
+            self.apply(self.disk, self.epochs[passed])
+        self.epoch = epoch
+        disk = bytearray(self.disk)
+        self.apply(disk, [self.epochs[epoch][n] for n in kept])
+        with open(IMAGE, "r+b") as file, mmap.mmap(file.fileno(), 0) as image:
+            for start in range(0, len(disk), BLOCK):
+                wanted = disk[start:start + BLOCK]
+                if image[start:start + BLOCK] != wanted:
+                    image[start:start + BLOCK] = wanted
+        fd = os.open(self.loop, os.O_RDONLY)
+        fcntl.ioctl(fd, BLKFLSBUF)
+        os.close(fd)
+
+    @staticmethod
+    def apply(disk, pieces):
+        for sector, data in pieces:
+            disk[sector * 512:sector * 512 + len(data)] = data
+
+    # ---- the worker
+
+    def job(self, kind, flags=(), target=None, **fields):
+        with self.worker.Worker(target=target) as worker:
+            worker.start(self, kind, flags, uid=UID, filesystem=os.fsencode(self.filesystem), **fields)
+            record = worker.receive()
+            if record and record[0] == "READY":
+                worker.send("KEYS", self.keys)
+                return worker.result()
+            return {"outcome": f"{record} {worker.log()}", "pending": 0}
+
+    # ---- what must hold
+
+    def snapshot(self, root):
+        return {os.fsdecode(path): [entry.kind, entry.size, entry.mtime, entry.digest]
+                for path, entry in tree.snapshot(root).items()}
+
+    def compare(self, after):
+        return [f"{path}: {self.before.get(path)} -> {after.get(path)}"
+                for path in sorted(self.before.keys() | after.keys()) if self.before.get(path) != after.get(path)]
+
+    def whole(self):
+        """Files that are there in no whole form: neither as they were, nor as something that decrypts to that."""
+        shutil.rmtree(ELSEWHERE, ignore_errors=True)
+        os.mkdir(ELSEWHERE)
+        os.chown(ELSEWHERE, UID, UID)
+        fd = os.open(ELSEWHERE, os.O_RDONLY | os.O_DIRECTORY)
+        self.job("DECRYPT", ("HAS_TARGET",), target=fd)
+        os.close(fd)
+        plain, sealed = self.snapshot(POINT), self.snapshot(ELSEWHERE)
+        return [path for path, entry in self.before.items() if entry[1] is not None and
+                all(there.get(path, [None] * 4)[3] != entry[3] for there in (plain, sealed))]
+
+    def fsck(self):
+        command = {"vfat": ["fsck.vfat", "-n"], "exfat": ["fsck.exfat", "-n"]}[self.filesystem]
+        done = subprocess.run([*command, self.loop], capture_output=True, text=True, errors="replace")
+        return done.stdout + done.stderr
+
+    def explore(self, epoch, kept, mode):
+        """Returns what became of one state: {recovered, lost, differs, crosslinks, ...}."""
+        self.put(epoch, kept)
+        crossed = "share" in self.fsck()
+        self.mount()
+        try:
+            lost = self.whole()
+            recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
+            settled = recovery["outcome"] == "DONE"
+            decrypted = self.job("DECRYPT")
+            differs = self.compare(self.snapshot(POINT)) if settled else self.whole()
+        finally:
+            self.umount()
+        check = self.fsck()
+        return {"lost": lost, "recovery": recovery["outcome"], "decrypt": decrypted["outcome"], "differs": differs,
+                "failures": [[os.fsdecode(path), reason, error] for path, reason, error in
+                             recovery.get("failures", []) + decrypted.get("failures", [])],
+                "crosslinks": "share" in check and not crossed, "fsck": check[-400:]}
+
+
+explorer = None
+
+
+def explore_begin(base, log, filesystem, passphrase, before):
+    global explorer
+    os.makedirs("/run/explore", exist_ok=True)
+    explorer = Explorer(base, log, filesystem, passphrase, before)
+    return [len(epoch) for epoch in explorer.epochs]
+
+
+def explore(states):
+    """[[epoch, kept pieces, mode], ...], by epoch -> their outcomes."""
+    return [explorer.explore(*state) for state in states]
