@@ -78,7 +78,7 @@ static void work(
 		unsigned i = __atomic_fetch_add(&shared->next, 1, __ATOMIC_SEQ_CST);
 		char name[80];
 
-		if (i >= n)
+		if (i >= n || (stop_at_first && i > 0 && shared->sums[i - 1].violations > 0))
 			return;
 		explore(&scenarios[i], limits, stop_at_first, &shared->sums[i]);
 		scenario_name(&scenarios[i], name);

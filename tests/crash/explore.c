@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "explore.h"
 
+#include "events.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +12,6 @@
 #define RECOVERIES_BARE 4  /* without a repair */
 #define SHOWN_MAX       40 /* violations of a scenario that are shown */
 #define PATH_MAX_       256
-#define EDIT_TIME       1800000000
 #define SET_SIZE        (1U << 20)
 
 typedef struct Explorer {
@@ -18,9 +19,7 @@ typedef struct Explorer {
 	const Limits *limits;
 	bool stop_at_first, stop;
 	bool verbose;
-	size_t synced; /* the log's entry of somebody's fsync, before which nothing is judged; or SIZE_MAX */
-	bool second;   /* it was the bystander's */
-	bool lenient;  /* somebody edited, or the medium damaged: leftovers are allowed, losses are not */
+	Way way; /* that the run went */
 	unsigned shown;
 	Sum *sum;
 	uint64_t *seen; /* hashes of the states that were judged */
@@ -230,7 +229,7 @@ static void judge(
 	execution_recovery(execution);
 	show_execution(explorer, "recovery", execution);
 	if (!what) {
-		what = judge_the_end(explorer, execution, explorer->lenient || strstr(path, ":g"));
+		what = judge_the_end(explorer, execution, explorer->way.lenient || strstr(path, ":g"));
 		if (what)
 			violated(explorer, path, what);
 	}
@@ -243,54 +242,21 @@ static void judge(
 
 /* ---- users who come in between ---- */
 
-/* Overwrites a file in place, as an editor may. False: it is not there, or nobody gets at it now. */
-static bool edit_file(Fs *fs, File *file, bool sync)
-{
-	int inode;
-
-	if (file->size == 0 || fs_is_busy(fs, file->directory, file->name))
-		return false;
-	inode = fs_lookup(fs, file->directory, file->name);
-	if (inode < 0)
-		return false;
-	fs->clock += 10;
-	for (size_t i = 0; i < file->size; i++)
-		file->bytes[i] = (uint8_t)(file->bytes[i] + 1);
-	if (fs_write(fs, inode, file->bytes, file->size, 0) != (ssize_t)file->size)
-		abort();
-	if (sync)
-		fs_sync_file(fs, inode);
-	fs_release(fs, inode);
-	return true;
-}
-
-static bool edit_state(Explorer *explorer, Disk *disk, unsigned i)
-{
-	static Fs fs;
-	Look look;
-
-	oracle_look(&explorer->world, disk, true, &look);
-	if (!look.files[i].plain || !look.files[i].plain_name)
-		return false;
-	fs_mount(&fs, disk, NULL, POLICY_NEXT_FIT, EDIT_TIME);
-	return edit_file(&fs, &explorer->world.files[i], false);
-}
-
 static void judge_edits(Explorer *explorer, const Disk *state, const char *path)
 {
 	for (unsigned i = 0; i < explorer->world.n_files && !explorer->stop; i++) {
 		static Disk edited;
 		static File file;
 		char next[PATH_MAX_ + 16];
-		bool lenient = explorer->lenient;
+		bool lenient = explorer->way.lenient;
 
 		file = explorer->world.files[i];
 		edited = *state;
-		if (edit_state(explorer, &edited, i)) {
+		if (edit_state(&explorer->world, &edited, i)) {
 			(void)snprintf(next, sizeof(next), "%s/e%u", path, i);
-			explorer->lenient = true;
+			explorer->way.lenient = true;
 			judge(explorer, &edited, NULL, 0, next, false);
-			explorer->lenient = lenient;
+			explorer->way.lenient = lenient;
 		}
 		explorer->world.files[i] = file;
 	}
@@ -306,9 +272,9 @@ static void visit(Explorer *explorer, Window *window, StateName name, unsigned d
 	uint64_t hash;
 	size_t mark;
 
-	if (depth == 0 && explorer->synced != SIZE_MAX)
-		explorer->world.second = explorer->second && window->forced > explorer->synced;
-	if (depth == 0 && explorer->synced != SIZE_MAX && window->forced <= explorer->synced)
+	if (depth == 0 && explorer->way.synced != SIZE_MAX)
+		explorer->world.second = explorer->way.second && window->forced > explorer->way.synced;
+	if (depth == 0 && explorer->way.synced != SIZE_MAX && window->forced <= explorer->way.synced)
 		return;
 	if (explorer->stop || !window_state(window, name, state, &hash) || !add_seen(explorer, hash))
 		return;
@@ -366,75 +332,9 @@ static void explore_log(Explorer *explorer, const Execution *execution, unsigned
 
 /* ---- the ways a run can go ---- */
 
-typedef struct Event {
-	Explorer *explorer;
-	unsigned at; /* a system call, or a changing one */
-	unsigned file;
-	bool happened;
-} Event;
-
-static void kill_at(Fs *fs, void *userdata, bool mutates)
+static bool run_way(Explorer *explorer, const char *text, Execution *execution)
 {
-	const Event *event = userdata;
-
-	if (mutates && fs->mutations == event->at && !fs->dead)
-		fs_kill(fs);
-}
-
-static void bystander_at(Fs *fs, void *userdata, bool mutates _unused_)
-{
-	Event *event = userdata;
-	int inode;
-
-	if (fs->calls != event->at || event->happened)
-		return;
-	inode = fs_create(fs, DIRECTORY_ROOT, SECOND_NAME);
-	if (inode < 0 ||
-		fs_write(fs, inode, event->explorer->world.second_bytes, BYSTANDER_SIZE, 0) != BYSTANDER_SIZE)
-		return;
-	event->explorer->synced = fs->log->n;
-	fs_sync_file(fs, inode);
-	fs_release(fs, inode);
-	event->happened = true;
-}
-
-static void edit_at(Fs *fs, void *userdata, bool mutates _unused_)
-{
-	Event *event = userdata;
-
-	if (fs->calls != event->at || event->happened)
-		return;
-	event->happened = edit_file(fs, &event->explorer->world.files[event->file], true);
-	event->explorer->synced = fs->log->n - 1;
-}
-
-/* "run"; "kill@N": the process ends before its N-th changing call; "by@N": a bystander makes a file and
- * fsyncs it before the N-th call; "editF@N": somebody edits file F then; "damage@N": the medium damages the
- * N-th sector. */
-static bool run_way(Explorer *explorer, const char *way, Execution *execution)
-{
-	Event event = {.explorer = explorer};
-	int damage;
-
-	explorer->synced = SIZE_MAX;
-	execution_begin(execution, &explorer->world, &explorer->world.start, NULL);
-	execution->fs.hook_userdata = &event;
-	if (sscanf(way, "kill@%u", &event.at) == 1)
-		execution->fs.hook = kill_at;
-	else if (sscanf(way, "by@%u", &event.at) == 1)
-		execution->fs.hook = bystander_at;
-	else if (sscanf(way, "edit%u@%u", &event.file, &event.at) == 2 &&
-		 event.file < explorer->world.n_files)
-		execution->fs.hook = edit_at;
-	else if (sscanf(way, "damage@%d", &damage) == 1)
-		execution->fs.damage_at = damage;
-	else if (strcmp(way, "run") != 0)
-		return false;
-	execution_transaction(execution);
-	execution->fs.hook = NULL;
-	explorer->lenient = strncmp(way, "edit", 4) == 0 || strncmp(way, "damage", 6) == 0;
-	explorer->second = explorer->world.second = strncmp(way, "by@", 3) == 0 && event.happened;
-	return strncmp(way, "edit", 4) != 0 || event.happened;
+	return way_run(&explorer->world, text, execution, &explorer->way);
 }
 
 /* The end of a run that came to one, and its crash states. */
@@ -448,19 +348,19 @@ static void explore_way(Explorer *explorer, const char *way, bool crash)
 	memcpy(files, explorer->world.files, sizeof(files));
 	if (run_way(explorer, way, &run)) {
 		explorer->sum->states++;
-		if (!explorer->lenient && run.outcome != OUTCOME_DONE)
+		if (!explorer->way.lenient && run.outcome != OUTCOME_DONE)
 			what = outcome_name(run.outcome);
 		if (!what)
 			what = oracle_end(&explorer->world, &run, run.result.pending == TRANSACTION_INVALID,
-				explorer->lenient);
+				explorer->way.lenient);
 		if (what)
 			violated(explorer, way, what);
 		if (crash)
 			explore_log(explorer, &run, 0, way);
 	}
 	memcpy(explorer->world.files, files, sizeof(files));
-	explorer->world.second = explorer->second = explorer->lenient = false;
-	explorer->synced = SIZE_MAX;
+	explorer->world.second = false;
+	explorer->way = (Way){.synced = SIZE_MAX};
 	execution_end(&run);
 	contents_release(mark);
 }
@@ -482,8 +382,12 @@ static void explore_events(Explorer *explorer, unsigned calls, unsigned sectors)
 		(void)snprintf(way, sizeof(way), "by@%u", at);
 		explore_way(explorer, way, true);
 		for (unsigned i = 0; i < explorer->world.n_files && !explorer->stop; i++) {
-			(void)snprintf(way, sizeof(way), "edit%u@%u", i, at);
-			explore_way(explorer, way, at % 5 == 0);
+			static const char *const doings[] = {"edit", "swap", "take"};
+
+			for (size_t k = 0; k < ELEMENTSOF(doings); k++) {
+				(void)snprintf(way, sizeof(way), "%s%u@%u", doings[k], i, at);
+				explore_way(explorer, way, k == 0 && at % 5 == 0);
+			}
 		}
 	}
 	for (unsigned at = 0; at < sectors && !explorer->stop; at++) {
@@ -568,7 +472,7 @@ void explore(const Scenario *scenario, const Limits *limits, bool stop_at_first,
 	explorer->stop_at_first = stop_at_first;
 	(void)run_way(
 		explorer, "damage@2147483647", run); /* nothing comes of it, but the sectors are counted */
-	explorer->lenient = false;
+	explorer->way.lenient = false;
 	explore_way(explorer, "run", true);
 	explore_kills(explorer, run->fs.mutations);
 	explore_events(explorer, run->fs.calls, (unsigned)run->fs.sectors_written);
@@ -611,7 +515,7 @@ bool replay(const Scenario *scenario, const char *path)
 	}
 	if (!path[n]) {
 		what = oracle_end(&explorer->world, execution,
-			execution->result.pending == TRANSACTION_INVALID, explorer->lenient);
+			execution->result.pending == TRANSACTION_INVALID, explorer->way.lenient);
 		if (what)
 			violated(explorer, path, what);
 	}
@@ -634,13 +538,14 @@ bool replay(const Scenario *scenario, const char *path)
 		show_window(window);
 		if (!window_state(window, name, &explorer->states[0], &hash))
 			return false;
-		if (explorer->synced != SIZE_MAX) {
-			explorer->world.second = explorer->second && window->forced > explorer->synced;
-			explorer->synced = SIZE_MAX;
+		if (explorer->way.synced != SIZE_MAX) {
+			explorer->world.second =
+				explorer->way.second && window->forced > explorer->way.synced;
+			explorer->way.synced = SIZE_MAX;
 		}
 		if (sscanf(step, "/e%u", &number) == 1) {
-			explorer->lenient = true;
-			(void)edit_state(explorer, &explorer->states[0], number);
+			explorer->way.lenient = true;
+			(void)edit_state(&explorer->world, &explorer->states[0], number);
 			step = "";
 		}
 		if (*step != '/') {

@@ -151,8 +151,9 @@ void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret
 				continue;
 			readable = size <= READ_MAX && disk_read(disk, &entry.entry, bytes, size, &taken) &&
 				   (!allocated || owned);
-			if (d == DIRECTORY_ROOT && readable && size == BYSTANDER_SIZE) {
-				ret->bystander |= memcmp(bytes, world->bystander, size) == 0;
+			if (readable && size == BYSTANDER_SIZE) {
+				ret->bystander |=
+					d == DIRECTORY_ROOT && memcmp(bytes, world->bystander, size) == 0;
 				ret->second |= memcmp(bytes, world->second_bytes, size) == 0;
 			}
 			if (d != DIRECTORY_ROOT)
@@ -173,7 +174,7 @@ static const char *find_lost(const World *world, const Look *look, const char *w
 			return text;
 		}
 	if (!look->bystander || (world->second && !look->second)) {
-		(void)snprintf(text, sizeof(text), "%s: the bystander's file is lost", when);
+		(void)snprintf(text, sizeof(text), "%s: a file of the bystander's is lost", when);
 		return text;
 	}
 	return NULL;

@@ -143,6 +143,24 @@ static void put_file(Fs *fs, DirectoryId directory, const char *name, const uint
 	fs_release(fs, inode);
 }
 
+/* A file that was longer once: what lies behind its end in its last cluster is plaintext too. */
+static void fill_slack(Disk *disk, const File *file)
+{
+	uint8_t sector[SECTOR_SIZE];
+	DiskEntry entry;
+	uint32_t cluster;
+
+	if (file->size == 0 ||
+		(file->size - 1) / SECTOR_SIZE % SECTORS_PER_CLUSTER == SECTORS_PER_CLUSTER - 1)
+		return;
+	if (!disk_find(disk, file->directory, file->name, &entry))
+		abort();
+	for (cluster = entry.entry.start; disk->units[UNIT_FAT + cluster] != FAT_END;)
+		cluster = disk->units[UNIT_FAT + cluster];
+	memcpy(sector, file->bytes, sizeof(sector));
+	disk->units[unit_of_sector(cluster, SECTORS_PER_CLUSTER - 1)] = content_of_sector(sector);
+}
+
 static void name_file(const World *world, File *file, unsigned i)
 {
 	size_t length = 0;
@@ -220,6 +238,8 @@ void world_make(World *world, const Scenario *scenario)
 	for (unsigned i = 0; i < world->n_files; i++)
 		put_file(&fs, world->files[i].directory, world->files[i].name, world->files[i].bytes,
 			world->files[i].size);
+	for (unsigned i = 0; i < world->n_files; i++)
+		fill_slack(&world->start, &world->files[i]);
 	world->start.clusters = fs.next_fit + 1 + ROOMY;
 
 	if (scenario->kind == TRANSACTION_DECRYPT) {

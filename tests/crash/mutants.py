@@ -1,0 +1,234 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Takes one safeguard of the engine away at a time, in a copy, and looks whether the crash states notice.
+
+    tests/crash/mutants.py --build BUILD --cc "CC CFLAGS" --link "LDFLAGS LIBS" [--only NAME] [--jobs N]
+
+Each mutant is one file of daemon/engine with some text replaced; it is compiled, linked with the rest of
+BUILD's objects and run over a few scenarios until the first violation. Prints a table, and exits 1 when a mutant
+survives that is not expected to, or does not apply any more.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "daemon/engine"
+
+# Those that kill most mutants come first.
+SCENARIOS = [
+    "encrypt.one.roomy.short.3.resume", "noscrub.one.full.short.3.resume", "decrypt.one.roomy.short.3.resume",
+    "decrypt.one.full.long.1.resume", "encrypt.two.full.long.2.rollback", "noscrub.two.full.short.2.rollback",
+    "decrypt.two.full.short.3.rollback", "encrypt.one.roomy.long.1.resume", "noscrub.one.roomy.short.1.resume",
+]
+
+BARRIER = "		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that"
+SKIP_IF = ("		r = (%s) ? 0 : volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that")
+
+# name, file, [(old, new)...], why it may survive (None: it must not)
+MUTANTS = [
+    ("no barrier after R0", "rounds.c",
+     [(BARRIER, SKIP_IF % "!rounds->sealed.n && !rounds->scrubbing.n && !rounds->retired.n")], None),
+    ("no barrier while a batch is sealed", "rounds.c", [(BARRIER, SKIP_IF % "rounds->sealed.n")], None),
+    ("no barrier while a batch is scrubbed", "rounds.c", [(BARRIER, SKIP_IF % "rounds->scrubbing.n")], None),
+    ("no barrier while a batch is unlinked", "rounds.c", [(BARRIER, SKIP_IF % "rounds->retired.n")], None),
+    ("no barrier at all", "rounds.c", [(BARRIER, SKIP_IF % "true")], None),
+    ("no barrier after closed", "rounds.c",
+     [("	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	return r;\n}\n\nstatic int rounds_init",
+       "	return r;\n}\n\nstatic int rounds_init")],
+     "needless for any file's sake: kept so that a drive pulled now has nothing pending"),
+    ("sources unlinked in the round that scrubs them", "rounds.c",
+     [("	for (size_t i = 0; i < rounds->retired.n; i++) {\n		Replacement *item = rounds->retired.items[i];",
+       "	for (size_t i = 0; i < rounds->scrubbing.n; i++) {\n		Replacement *item = rounds->scrubbing.items[i];")], None),
+    ("sources closed before the barrier", "rounds.c",
+     [("	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED",
+       "	for (size_t i = 0; i < rounds->retired.n; i++)\n		if (rounds->retired.items[i]->source_fd >= 0) {\n"
+       "			volume->vfs->close(volume->vfs, rounds->retired.items[i]->source_fd);\n"
+       "			rounds->retired.items[i]->source_fd = -1;\n		}\n"
+       "	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED")], None),
+    ("unlink before write", "rounds.c",
+     [("	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")],
+     "matters only where a killed process's unlinked sources are reused in the same epoch, before the new files are written"),
+    ("record before write", "rounds.c",
+     [("	if (r >= 0)\n		r = journal_write(rounds->journal);\n	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record",
+       "	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_write(rounds->journal);\n	/* A record")], None),
+    ("records without intents", "rounds.c",
+     [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_INTENT, &rounds->next);\n", "")], None),
+    ("records without sealed", "rounds.c",
+     [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SEALED, &rounds->sealed);\n", "")], None),
+    ("records without scrubbing", "rounds.c",
+     [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SCRUBBING, &rounds->scrubbing);\n", "")], None),
+    ("records without retired", "rounds.c",
+     [("	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED, &rounds->retired);\n",
+       "	r = journal_begin(rounds->journal, &rounds->head);\n")], None),
+    ("records without aborted", "rounds.c",
+     [("	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rounds->aborted); i++)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted[i]);\n", "")], None),
+    ("no last rounds", "rounds.c",
+     [("	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0;",
+       "	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0;")], None),
+    ("one last round too few", "rounds.c",
+     [("	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0;",
+       "	return rounds->sealed.n == 0;")], None),
+    ("no scrub", "rounds.c", [("	if (!rounds->run->context.scrub)\n		return 0;", "	return 0;")], None),
+    ("records not read back", "rounds.c", [("		r = journal_check(rounds->journal, r);", "		r = 0;")], None),
+    ("one journal file", "journal.c",
+     [("journal->fds[sequence % 2]", "journal->fds[0]"), ("file_paths[journal->sequence % 2]", "file_paths[0]")], None),
+    ("no read-back", "replacement.c", [("	if (!context->verify) {", "	if (context->verify || true) {")], None),
+    ("read-back from the cache", "replacement.c",
+     [("O_RDONLY | O_NOFOLLOW | O_NOATIME | context->medium_flags, 0);", "O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);"),
+      ("stream.in_direct = context->medium_flags != 0;", "stream.in_direct = false;")], None),
+    ("content not compared", "replacement.c",
+     [("	if (r >= 0 && memcmp(stream.content_tag, replacement->entry.content_tag, CONTENT_TAG_SIZE) != 0)\n		r = -EBADMSG;\n	/* It bears", "	/* It bears")], None),
+    ("no O_EXCL", "replacement.c", [("O_CREAT | O_EXCL, mode", "O_CREAT, mode")], None),
+    ("a source changed while it is read", "replacement.c",
+     [("	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")],
+     "the same is asked again before the scrub and before the unlink"),
+    ("a source changed before it goes", "replacement.c",
+     [("	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")], None),
+    ("no lease", "replacement.c",
+     [("	r = vfs->lease(vfs, replacement->source_fd);\n	replacement->leased = r >= 0;", "	r = 0;\n	replacement->leased = true;"),
+      ("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {\n		replacement_fail(replacement, REASON_IN_USE, 0);\n		return false;", "	if (false) {\n		return false;"),
+      ("	if (replacement->leased && !volume->vfs->lease_holds(volume->vfs, replacement->source_fd)) {", "	if (false) {")], None),
+    ("another file in the source's place", "replacement.c",
+     [("	if (r >= 0 && !same_file(&held, &named)) {\n		/* Somebody", "	if (false) {\n		/* Somebody")], None),
+    ("an edited new plaintext", "replacement.c", [("	if (edited) {", "	if (false) {")], None),
+    ("abandoned file not held", "replacement.c",
+     [("		(void)vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);\n	return true;",
+       "		(void)vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);\n	replacement_close(replacement);\n	return true;")], None),
+    ("scrub with zeros", "scrub.c",
+     [("	(void)crypto_stream_chacha20_xor_ic(ret, ret, size, nonce, offset / 64, key->bytes);", "	(void)nonce, (void)offset, (void)key;")], None),
+    ("scrub up to the file's end only", "scrub.c",
+     [("	uint64_t end = (size + cluster - 1) / cluster * cluster;", "	uint64_t end = size; (void)cluster;")], None),
+    ("recovery: no barrier first", "recovery.c",
+     [("	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_open", "	r = 0;\n	if (r >= 0)\n		r = journal_open")], None),
+    ("recovery: no barrier after its scrub", "recovery.c",
+     [("	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r < 0)\n		return r;\n\n	for", "	for")], None),
+    ("recovery: no barrier before closed", "recovery.c",
+     [("			run_count(run, COUNT_SETTLED, 1);\n	}\n	return volume->vfs->barrier(volume->vfs, volume->root_fd);",
+       "			run_count(run, COUNT_SETTLED, 1);\n	}\n	return 0;")], None),
+    ("recovery: no barrier after closed", "recovery.c",
+     [("		r = journal_write(recovery->journal);\n	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);",
+       "		r = journal_write(recovery->journal);")], None),
+    ("recovery: closes before its barrier", "recovery.c",
+     [("		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count",
+       "		finding->replacement = replacement_free(finding->replacement);\n"
+       "		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count")], None),
+    ("recovery: no predecessor", "recovery.c",
+     [("	const JournalRecord *records[] = {recovery->latest, recovery->previous};", "	const JournalRecord *records[] = {recovery->latest, NULL};")], None),
+    ("recovery: readable means trusted", "recovery.c",
+     [("		{JOURNAL_SEALED, false},", "		{JOURNAL_SEALED, true},")], None),
+    ("recovery: nothing is trusted", "recovery.c",
+     [("		{JOURNAL_SCRUBBING, true},\n		{JOURNAL_RETIRED, true},", "		{JOURNAL_SCRUBBING, false},\n		{JOURNAL_RETIRED, false},"),
+      ("|| (k == 1 && list == JOURNAL_SEALED)", "")], None),
+    ("recovery: the older record's sealed not trusted", "recovery.c",
+     [("|| (k == 1 && list == JOURNAL_SEALED)", "")], None),
+    ("recovery: no promotion by the pattern", "classify.c",
+     [("			c->finding->trusted = true;\n		} else if (r < 0)", "			;\n		} else if (r < 0)")], None),
+    ("recovery: source by size and time alone", "classify.c",
+     [("	return as_recorded(&c->source, entry->size, &entry->mtime) &&\n	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size));",
+       "	return as_recorded(&c->source, entry->size, &entry->mtime);")], None),
+    ("recovery: new file not checked", "classify.c",
+     [("	} else if (!cipher_is_whole(c, &c->new)) {\n		/* An intact", "	} else if (!c->new.present) {\n		/* An intact")], None),
+    ("recovery: source not compared", "classify.c",
+     [("		r = compare_forms(c, &c->new);\n		if (r >= 0)", "		r = 0;\n		if (r >= 0)")], None),
+    ("recovery: plaintext not compared", "classify.c",
+     [("	else if (plain_is_whole(c, &c->new, c->finding->entry->new_size))", "	else if (c->new.present)")], None),
+    ("recovery: edited source dropped for", "classify.c",
+     [("		decide(c, ACTION_KEEP, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted", "		decide(c, ACTION_FINISH, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted")], None),
+    ("recovery: no look for strays", "classify.c", [("	r = strays_load(c->strays, vfs, c->directory);", "	r = 0;")], None),
+    ("recovery: torn new file left", "classify.c",
+     [("		decide(c, ACTION_DROP_NEW, REASON_INVALID);\n	else\n		decide(c, ACTION_KEEP, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted",
+       "		decide(c, ACTION_NONE, REASON_INVALID);\n	else\n		decide(c, ACTION_KEEP, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted")], None),
+]
+
+
+def flatten(text):
+    """Text with its white space made uniform, so that a formatter does not unmake a mutant; and where each
+    character came from."""
+    flat, origin = [], []
+    for i, c in enumerate(text):
+        if c.isspace():
+            if flat and flat[-1] != " ":
+                flat.append(" ")
+                origin.append(i)
+        else:
+            flat.append(c)
+            origin.append(i)
+    return "".join(flat), origin
+
+
+def mutate(text, edits):
+    for old, new in edits:
+        flat, origin = flatten(text)
+        wanted = flatten(old)[0].strip()
+        at = flat.find(wanted)
+        if at < 0 or flat.find(wanted, at + 1) >= 0:
+            raise ValueError(f"{'not found' if at < 0 else 'ambiguous'}: {old.strip().splitlines()[0].strip()}")
+        text = text[:origin[at]] + new.strip() + text[origin[at + len(wanted) - 1] + 1:]
+    return text
+
+
+def judge(mutant, args, objects):
+    name, file, edits, excuse = mutant
+    folder = args.build / "mutants" / re.sub(r"\W+", "-", name)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        source = mutate((ENGINE / file).read_text(), edits)
+    except ValueError as error:
+        return name, None, f"does not apply: {error}"
+    (folder / file).write_text(source)
+    object_, program = folder / "mutant.o", folder / "crash"
+    compiled = subprocess.run([*shlex.split(args.cc), "-w", "-c", "-o", object_, folder / file],
+                              cwd=ROOT, capture_output=True, text=True)
+    if compiled.returncode:
+        return name, None, "does not compile: " + compiled.stderr.strip().splitlines()[0]
+    replaced = f"daemon/engine/{file.removesuffix('.c')}.o"
+    others = [o for o in objects if not o.endswith(replaced)]
+    link = shlex.split(args.link)
+    subprocess.run([*shlex.split(args.cc), "-o", program, object_, *others, *link], cwd=ROOT, check=True)
+    states = 0
+    for scenario in SCENARIOS:
+        run = subprocess.run([program, "--first", "--only", scenario], capture_output=True, text=True)
+        if found := re.search(r"VIOLATION (.*)\n  replay: crash --replay (.*)", run.stdout):
+            return name, True, f"{found[2]}: {found[1]}"
+        if run.returncode:
+            return name, True, f"{scenario}: ended with {run.returncode}"
+        states += int(re.search(r"crash states: (\d+)", run.stdout)[1])
+    return name, False, f"{excuse or 'SURVIVED'} ({states} states)"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--cc", required=True)
+    parser.add_argument("--link", required=True)
+    parser.add_argument("--only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("objects", nargs="+")
+    args = parser.parse_args()
+    args.build = args.build.resolve()
+
+    mutants = [m for m in MUTANTS if not args.only or args.only in m[0]]
+    excuses = {m[0]: m[3] for m in MUTANTS}
+    killed = survived = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        for name, dead, how in pool.map(lambda m: judge(m, args, args.objects), mutants):
+            if dead:
+                killed += 1
+            elif dead is False and excuses[name]:
+                survived += 1
+            else:
+                failed += 1
+            print(f"{name:<48} {'killed by' if dead else 'survives:' if dead is False else 'ERROR'} {how}", flush=True)
+    print(f"mutants: {killed} killed, {survived} needless, {failed} not accounted for")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
