@@ -53,10 +53,10 @@ int drive_read_object(sd_bus_message *message, Drive **ret_drive);
  */
 char *drive_title(const Drive *drive);
 
-/* Its first mount point, or NULL. */
+/* Its first mount point, or NULL; NULL for no drive, too. */
 static inline const char *drive_mount_point(const Drive *drive)
 {
-	return drive->mount_points ? drive->mount_points[0] : NULL;
+	return drive && drive->mount_points ? drive->mount_points[0] : NULL;
 }
 
 /* "unlocked until 14:05", "locked", "not enrolled", "not mounted", …, for people. */

@@ -45,7 +45,6 @@ static Reason reason_of(int error, Reason otherwise)
 	case -ENAMETOOLONG:
 		return REASON_PATH_TOO_LONG;
 	case -ESTALE:
-		return REASON_CHANGED;
 	case -ELOOP:
 		return REASON_CHANGED;
 	case -EBADMSG:
@@ -462,20 +461,39 @@ void replacement_unlink(const ReplacementContext *context, Replacement *replacem
 	replacement->state = REPLACEMENT_UNLINKED;
 }
 
-bool replacement_abandon(const ReplacementContext *context, Replacement *replacement)
+/* Held open until its deletion is durable: its clusters must not be used before. */
+static int hold_new(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	int dir_fd = replacement->directory->fd, fd;
+
+	if (replacement->new_fd >= 0)
+		return 0;
+	fd = vfs->open(vfs, dir_fd, replacement->entry.new_name, O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
+	if (fd == -EACCES || fd == -EPERM) /* a mode that was restored may be unreadable */
+		fd = vfs->open(vfs, dir_fd, replacement->entry.new_name, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0)
+		return fd;
+	replacement->new_fd = fd;
+	return 0;
+}
+
+int replacement_abandon(const ReplacementContext *context, Replacement *replacement)
 {
 	const Vfs *vfs = context->volume->vfs;
 	struct stat held, named;
+	int r;
 
 	if (!replacement->made)
-		return false;
-	/* Held open until its deletion is durable: its clusters must not be used before. */
-	if (replacement->new_fd < 0)
-		replacement->new_fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
-			O_RDONLY | O_NOFOLLOW | O_NOATIME, 0);
-	if (replacement->new_fd >= 0 && vfs->fstat(vfs, replacement->new_fd, &held) >= 0 &&
-		vfs->lstat(vfs, replacement->directory->fd, replacement->entry.new_name, &named) >= 0 &&
-		same_file(&held, &named))
-		(void)vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);
-	return true;
+		return 0;
+	r = hold_new(context, replacement);
+	if (r >= 0)
+		r = vfs->fstat(vfs, replacement->new_fd, &held);
+	if (r >= 0)
+		r = vfs->lstat(vfs, replacement->directory->fd, replacement->entry.new_name, &named);
+	if (r >= 0 && same_file(&held, &named))
+		r = vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);
+	if (r == -ENOENT || r == -ELOOP) /* gone, or somebody else's by now */
+		return vfs->is_alive(vfs) ? 0 : -ENODEV;
+	return r;
 }

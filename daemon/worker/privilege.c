@@ -61,7 +61,7 @@ int privilege_leave_keyring(void)
 
 int privilege_narrow(uint64_t capabilities)
 {
-	Capabilities now;
+	Capabilities now = {0};
 	int r;
 
 	r = capabilities_get(&now);
@@ -119,7 +119,7 @@ static bool groups_are(const gid_t *groups, size_t n_groups)
 /* Whether the drop has come out as it was meant to. */
 static bool dropped(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups, uint64_t capabilities)
 {
-	Capabilities now;
+	Capabilities now = {0};
 	uid_t ruid, euid, suid;
 	gid_t rgid, egid, sgid;
 
@@ -140,7 +140,7 @@ static bool dropped(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups, 
 
 int privilege_drop(uid_t uid, gid_t gid, const gid_t *groups, size_t n_groups, uint64_t keep)
 {
-	Capabilities now;
+	Capabilities now = {0};
 	int r;
 
 	r = capabilities_get(&now);
