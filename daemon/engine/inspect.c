@@ -66,14 +66,12 @@ static int item_open(Run *run, const Item *item, bool medium, Workspace *workspa
 		.advanced = run->context.advanced,
 		.userdata = run,
 	};
-	r = stream_read_head(volume->vfs, fd, stream->in_direct, item->size, &keys, workspace, ret_file,
-		ret_attributes, &stream->plain_size, &reason);
+	r = stream_start(stream, item->size, &keys, workspace, ret_file, ret_attributes, &reason);
 	if (r < 0) {
 		run_report(run, item->path, reason, r == -EBADMSG ? 0 : -r);
 		volume->vfs->close(volume->vfs, fd);
 		return r;
 	}
-	stream->file = *ret_file;
 	return 0;
 }
 

@@ -225,11 +225,10 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 	Reason reason;
 	struct stat now;
 	Stream stream;
-	uint64_t size;
 	int r;
 
-	r = stream_read_head(vfs, replacement->source_fd, false, replacement->entry.size, &keys, workspace,
-		&file, &attributes, &size, &reason);
+	stream_prepare(context, replacement, &stream);
+	r = stream_start(&stream, replacement->entry.size, &keys, workspace, &file, &attributes, &reason);
 	if (r < 0) {
 		replacement_fail(replacement, reason, r);
 		return r;
@@ -239,9 +238,7 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
 		return r;
 	}
-	stream_prepare(context, replacement, &stream);
-	stream.file = file;
-	stream.plain_size = size;
+	stream.out_fd = replacement->new_fd;
 	r = stream_open(&stream, workspace);
 	if (r < 0)
 		return r;
@@ -253,7 +250,7 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 	r = vfs->fstat(vfs, replacement->new_fd, &now);
 	if (r < 0)
 		return r;
-	replacement->entry.new_size = size;
+	replacement->entry.new_size = stream.plain_size;
 	replacement->entry.new_mtime = now.st_mtim;
 	return 0;
 }
@@ -329,9 +326,8 @@ void replacement_verify(const ReplacementContext *context, Replacement *replacem
 	if (r >= 0 && (uint64_t)st.st_size != replacement->entry.new_size)
 		r = -EBADMSG;
 	if (r >= 0 && context->encrypting) {
-		r = stream_read_head(vfs, fd, stream.in_direct, (uint64_t)st.st_size, &keys, workspace, &file,
-			&attributes, &stream.plain_size, &reason);
-		stream.file = file;
+		r = stream_start(
+			&stream, replacement->entry.new_size, &keys, workspace, &file, &attributes, &reason);
 		if (r >= 0)
 			r = stream_open(&stream, workspace);
 	} else if (r >= 0) {

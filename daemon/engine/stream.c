@@ -32,8 +32,10 @@ static size_t chunk_count(size_t size)
 	return size == 0 ? 1 : (size + CHUNK_SIZE - 1) / CHUNK_SIZE;
 }
 
-ssize_t stream_read_at(const Vfs *vfs, int fd, bool direct, uint8_t *buffer, uint64_t offset, size_t size,
-	uint8_t **ret_bytes)
+/* As stream_read_at(). Up to `beyond` of the bytes are not expected to be there: they are not asked for again
+ * when a read gives all the others. */
+static ssize_t read_range(const Vfs *vfs, int fd, bool direct, uint8_t *buffer, uint64_t offset, size_t size,
+	size_t beyond, uint8_t **ret_bytes)
 {
 	size_t skip = direct ? (size_t)(offset % DIRECT_ALIGN) : 0;
 	size_t whole = direct ? (skip + size + DIRECT_ALIGN - 1) / DIRECT_ALIGN * DIRECT_ALIGN : size;
@@ -46,11 +48,17 @@ ssize_t stream_read_at(const Vfs *vfs, int fd, bool direct, uint8_t *buffer, uin
 			return n;
 		done += (size_t)n;
 		/* A short direct read that is not aligned has met the end of the file. */
-		if (n == 0 || (direct && n % DIRECT_ALIGN != 0))
+		if (n == 0 || (direct && n % DIRECT_ALIGN != 0) || done >= skip + size - beyond)
 			break;
 	}
 	*ret_bytes = buffer + skip;
 	return (ssize_t)(done > skip ? MIN(done - skip, size) : 0);
+}
+
+ssize_t stream_read_at(const Vfs *vfs, int fd, bool direct, uint8_t *buffer, uint64_t offset, size_t size,
+	uint8_t **ret_bytes)
+{
+	return read_range(vfs, fd, direct, buffer, offset, size, 0, ret_bytes);
 }
 
 int stream_tag_key(const Secret *scrub_root, const uint8_t run[RUN_ID_SIZE], Secret **ret_key)
@@ -117,8 +125,9 @@ static int read_plain(
 	size_t size = segment_plain_size(stream->plain_size, segment);
 	bool last = segment + 1 == segment_count(stream->plain_size);
 	/* One byte more than there should be shows a file that has grown. */
-	ssize_t n = stream_read_at(stream->vfs, stream->in_fd, stream->in_direct, workspace->plain,
-		segment * SEGMENT_PLAIN, size + (last ? 1 : 0), ret_plain);
+	size_t beyond = last ? 1 : 0;
+	ssize_t n = read_range(stream->vfs, stream->in_fd, stream->in_direct, workspace->plain,
+		segment * SEGMENT_PLAIN, size + beyond, beyond, ret_plain);
 
 	if (n < 0)
 		return (int)n;
@@ -203,26 +212,39 @@ int stream_seal(Stream *stream, const uint8_t *head, size_t head_size, Workspace
 	return stream_run(stream, &segments, workspace);
 }
 
+/* The sealed bytes of one segment: those that stream_start() has left, or from the file. */
+static int read_sealed(const Stream *stream, uint64_t segment, size_t size, size_t beyond,
+	Workspace *workspace, uint8_t **ret_sealed)
+{
+	size_t head_size = cipherfile_get_head_size(stream->file);
+	ssize_t n;
+
+	if (segment == 0 && stream->held >= head_size + size) {
+		*ret_sealed = workspace->sealed + head_size;
+		return stream->held > head_size + size && beyond > 0 ? -EBADMSG : 0;
+	}
+	n = read_range(stream->vfs, stream->in_fd, stream->in_direct, workspace->sealed,
+		head_size + segment * SEGMENT_SEALED, size + beyond, beyond, ret_sealed);
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == size ? 0 : -EBADMSG;
+}
+
 static int open_compute(void *userdata, uint64_t segment, Workspace *workspace)
 {
 	Stream *stream = userdata;
 	size_t size = segment_plain_size(stream->plain_size, segment), n = chunk_count(size);
 	bool last_segment = segment + 1 == segment_count(stream->plain_size);
 	uint8_t *sealed;
-	ssize_t got;
 	int r;
 
 	r = stream_begin(stream);
 	if (r < 0)
 		return r;
 	/* One byte more than there should be shows trailing rubbish. */
-	got = stream_read_at(stream->vfs, stream->in_fd, stream->in_direct, workspace->sealed,
-		cipherfile_get_head_size(stream->file) + segment * SEGMENT_SEALED,
-		size + n * SUITE_TAG_SIZE + (last_segment ? 1 : 0), &sealed);
-	if (got < 0)
-		return (int)got;
-	if ((size_t)got != size + n * SUITE_TAG_SIZE)
-		return -EBADMSG;
+	r = read_sealed(stream, segment, size + n * SUITE_TAG_SIZE, last_segment ? 1 : 0, workspace, &sealed);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		bool last = last_segment && i + 1 == n;
 		size_t chunk = MIN((size_t)CHUNK_SIZE, size - i * CHUNK_SIZE);
@@ -296,17 +318,18 @@ int stream_tag(Stream *stream, Workspace *workspace)
 	return stream_run(stream, &segments, workspace);
 }
 
-int stream_read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size, const HeadKeys *keys,
-	Workspace *workspace, Cipherfile **ret_file, Attributes **ret_attributes, uint64_t *ret_plain_size,
-	Reason *ret_reason)
+/* Reads `want` bytes, and opens the head at their start. Returns how many of them there were. */
+static ssize_t read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size, size_t want,
+	const HeadKeys *keys, Workspace *workspace, Cipherfile **ret_file, Attributes **ret_attributes,
+	uint64_t *ret_plain_size, Reason *ret_reason)
 {
-	/* Most heads fit into the first block; a longer one is read again in full. */
-	size_t want = DIRECT_ALIGN;
 	uint8_t *bytes;
 
 	*ret_reason = REASON_TAMPERED;
 	for (;;) {
-		ssize_t n = stream_read_at(vfs, fd, direct, workspace->sealed, 0, want, &bytes);
+		/* The file may well be shorter. */
+		ssize_t n = read_range(vfs, fd, direct, workspace->sealed, 0, want,
+			want - (size_t)MIN((uint64_t)want, file_size), &bytes);
 		size_t head_size;
 		int r;
 
@@ -337,6 +360,33 @@ int stream_read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size, co
 			*ret_file = cipherfile_free(*ret_file);
 			*ret_attributes = attributes_free(*ret_attributes);
 		}
-		return r;
+		return r < 0 ? r : n;
 	}
+}
+
+/* Most heads fit into the first block; a longer one is read again in full. */
+int stream_read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size, const HeadKeys *keys,
+	Workspace *workspace, Cipherfile **ret_file, Attributes **ret_attributes, uint64_t *ret_plain_size,
+	Reason *ret_reason)
+{
+	ssize_t n = read_head(vfs, fd, direct, file_size, DIRECT_ALIGN, keys, workspace, ret_file,
+		ret_attributes, ret_plain_size, ret_reason);
+
+	return n < 0 ? (int)n : 0;
+}
+
+int stream_start(Stream *stream, uint64_t file_size, const HeadKeys *keys, Workspace *workspace,
+	Cipherfile **ret_file, Attributes **ret_attributes, Reason *ret_reason)
+{
+	/* One byte more shows a file that has grown. */
+	size_t want = file_size < SEGMENT_SEALED ? (size_t)file_size + 1 : DIRECT_ALIGN;
+	ssize_t n = read_head(stream->vfs, stream->in_fd, stream->in_direct, file_size,
+		MAX(want, (size_t)DIRECT_ALIGN), keys, workspace, ret_file, ret_attributes,
+		&stream->plain_size, ret_reason);
+
+	if (n < 0)
+		return (int)n;
+	stream->file = *ret_file;
+	stream->held = (size_t)n;
+	return 0;
 }

@@ -33,6 +33,7 @@ typedef struct Stream {
 	int out_fd;     /* -1: nowhere (reading back) */
 	const Cipherfile *file;
 	uint64_t plain_size;
+	size_t held; /* stream_start()'s: bytes from the file's start that lie in the workspace */
 	ContentTagger tagger;
 	unsigned helpers; /* threads beside the caller's, for large files */
 	bool (*stopped)(
@@ -69,6 +70,11 @@ typedef struct HeadKeys {
 int stream_read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size, const HeadKeys *keys,
 	Workspace *workspace, Cipherfile **ret_file, Attributes **ret_attributes, uint64_t *ret_plain_size,
 	Reason *ret_reason);
+
+/* The same for the file that stream_open() is called for next, with the same workspace: sets file and
+ * plain_size, and keeps what it has read. A file of up to a segment is read only once. */
+int stream_start(Stream *stream, uint64_t file_size, const HeadKeys *keys, Workspace *workspace,
+	Cipherfile **ret_file, Attributes **ret_attributes, Reason *ret_reason);
 
 /* Reads `size` bytes at `offset` into an aligned buffer, whatever alignment O_DIRECT asks for. *ret_bytes
  * points into the buffer, which must hold size + 2 * DIRECT_ALIGN. Returns the bytes there are (fewer than
