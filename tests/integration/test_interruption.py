@@ -12,20 +12,21 @@ from testbed.drive import (CANCELLED, DONE, FAILED, INTERRUPTED, NO_SUCH_DRIVE, 
                            usbctl)
 from testbed.stick import MIB
 
-# So slow a stick that a run of these files can be caught in the middle.
-SLOW = {"filters": ["delay"], "parameters": ["delay-write=3ms"]}
-FILES = [60000] * 150 + [1, 0, 200000, 70000]
+# So slow a stick (bits a second) that a run of these files takes some seconds: it can be caught in the middle.
+SLOW = {"filters": ["rate"], "parameters": ["rate=60M", "burstiness=0.25"]}
+FILES = [80000] * 150 + [1, 0, 200000, 70000]
 
 
 @pytest.fixture
 def slow(make_drive):
     """slow(filesystem) -> (drive, snapshot): enrolled, on a slow yankable stick, with plain files."""
     def make(filesystem="ext4"):
-        drive = make_drive(filesystem)
+        # Little room makes small batches, so that there is a middle to be caught in.
+        drive = make_drive(filesystem, size=28 * MIB)
         for number, size in enumerate(FILES):
             tree.write(drive.files, f"d{number % 7}/{number}", tree.content(number, size), mtime=1_500_000_000 + number)
         tree.give(drive.files, 3001)
-        drive.replug(**SLOW)
+        drive.replug(yankable=True, **SLOW)
         before = tree.snapshot(drive.files)
         drive.enroll()
         return drive, before
@@ -82,7 +83,7 @@ def test_pulled_out_in_the_middle_it_recovers(machine, slow, filesystem, verb, m
         drive.encrypt()
     interrupt(drive, verb)
 
-    drive.plug()
+    drive.plug(mount={"repair": True})
     assert drive.properties["Pending"] == verb
     status = drive.usbctl("status", expect=INTERRUPTED)
     assert status.document["drives"][0]["pending"] == verb

@@ -9,7 +9,7 @@ from testbed import tree
 from testbed.drive import CANCELLED, DONE, FAILED, INTERRUPTED, end, usbctl
 from testbed.stick import MIB
 
-SLOW = {"filters": ["delay"], "parameters": ["delay-write=4ms"]}
+SLOW = {"filters": ["rate"], "parameters": ["rate=40M", "burstiness=0.25"]}
 
 
 def locked(properties):

@@ -74,9 +74,15 @@ class Drive:
 
     def wait_running(self, done=1, timeout=60):
         """Waits until a run on it is in full swing: at least that many files are done."""
+        begun = []
+
         def met():
             transaction = self.bus.transaction(self.stick.device)
-            return transaction if transaction and transaction["FilesDone"] >= done else None
+            if transaction:
+                begun.append(transaction)
+                return transaction if transaction["FilesDone"] >= done else None
+            assert not begun, f"it was over before it could be caught; last seen: {begun[-1]}"
+            return None
         return self.bus.wait(f"a run has done {done} files", met, timeout)
 
     # ---- the stick

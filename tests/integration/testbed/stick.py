@@ -237,8 +237,12 @@ class Stick:
         """Its root directory as seen from the host."""
         return pathlib.Path(f"{self.stack.root}{self.mount_point}")
 
-    def mount(self, read_only=False, options=None):
-        """Mounts it as udisks2 would; `options` instead of that."""
+    def mount(self, read_only=False, options=None, repair=False):
+        """Mounts it as udisks2 would; `options` instead of that. `repair`: first does what a desktop would do
+        about a volume that was pulled out and does not mount as it is."""
+        if repair and self.filesystem == "ntfs":
+            self.stack.run(["ntfsfix", "-d", self.device])
+            self.stack.settle()
         uid = container.USERS.get(self.owner, 0)
         command = [word.format(device=self.device, point=self.mount_point, uid=uid,
                                access="ro" if read_only else "rw")
