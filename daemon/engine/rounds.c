@@ -235,6 +235,18 @@ static void task_close(void *userdata, size_t i, Workspace *workspace _unused_)
 	replacement_close(((Batch *)userdata)->items[i]);
 }
 
+/* Its file is gone, its clusters are free from here on. */
+static void task_close_source(void *userdata, size_t i, Workspace *workspace _unused_)
+{
+	Replacement *item = ((Batch *)userdata)->items[i];
+	const Vfs *vfs = item->directory->vfs;
+
+	if (item->state != REPLACEMENT_UNLINKED || item->source_fd < 0)
+		return;
+	vfs->close(vfs, item->source_fd);
+	item->source_fd = -1;
+}
+
 static void task_scrub(void *userdata, size_t i, Workspace *workspace)
 {
 	Rounds *rounds = userdata;
@@ -381,6 +393,9 @@ static void round_retire(Rounds *rounds)
 	/* Their deletion is durable now; the entries stay for one more record. */
 	for (size_t i = 0; i < rounds->aborted[1].n; i++)
 		replacement_close(rounds->aborted[1].items[i]);
+	/* They were written to when they were scrubbed: each close waits as long as that of a new file. */
+	if (rounds->run->context.close_later && rounds->run->context.scrub)
+		pool_run(rounds->closers, rounds->retired.n, task_close_source, &rounds->retired);
 	batch_clear(&rounds->retired);
 	rounds->retired = rounds->scrubbing;
 	rounds->scrubbing = rounds->sealed;
