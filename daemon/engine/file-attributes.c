@@ -71,6 +71,12 @@ int file_attributes_take(const Vfs *vfs, int fd, const struct stat *st, const ch
 	return read_xattrs(vfs, fd, ret);
 }
 
+/* Whether an error says more than that this filesystem, or this user, cannot keep an attribute. */
+static bool is_failure(int r)
+{
+	return r < 0 && r != -EPERM && r != -EACCES && r != -EOPNOTSUPP && r != -ENOSYS && r != -EINVAL;
+}
+
 int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes, bool privileged)
 {
 	mode_t mode = attributes->mode & 07777;
@@ -86,12 +92,22 @@ int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes
 		if (r < 0 && r != -EOPNOTSUPP && result == 0)
 			result = r;
 	}
-	if (privileged && attributes->present & ATTRIBUTE_OWNER)
-		owned = vfs->chown(vfs, fd, attributes->uid, attributes->gid) >= 0;
-	if (attributes->present & ATTRIBUTE_MODE)
-		(void)vfs->chmod(vfs, fd, owned ? mode : mode & 01777);
-	if (attributes->present & ATTRIBUTE_FAT)
-		(void)vfs->set_fat_attributes(vfs, fd, attributes->fat);
+	if (privileged && attributes->present & ATTRIBUTE_OWNER) {
+		r = vfs->chown(vfs, fd, attributes->uid, attributes->gid);
+		owned = r >= 0;
+		if (is_failure(r) && result == 0)
+			result = r;
+	}
+	if (attributes->present & ATTRIBUTE_MODE) {
+		r = vfs->chmod(vfs, fd, owned ? mode : mode & 01777);
+		if (is_failure(r) && result == 0)
+			result = r;
+	}
+	if (attributes->present & ATTRIBUTE_FAT) {
+		r = vfs->set_fat_attributes(vfs, fd, attributes->fat);
+		if (is_failure(r) && result == 0)
+			result = r;
+	}
 	if (attributes->present & ATTRIBUTE_MTIME) {
 		struct timespec mtime = {attributes->mtime_sec, attributes->mtime_nsec};
 

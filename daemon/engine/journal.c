@@ -240,8 +240,17 @@ int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, Journa
 	buffer = aligned_alloc(DIRECT_ALIGN, CAPACITY_MAX + 2 * DIRECT_ALIGN);
 	if (!buffer)
 		return -ENOMEM;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		results[i] = read_slot(journal, i, flags, buffer, &records[i], hashes[i]);
+		if (results[i] == -EIO) /* once more: the older record must not be believed for nothing */
+			results[i] = read_slot(journal, i, flags, buffer, &records[i], hashes[i]);
+	}
+	/* A sector that cannot be read is a torn record; nothing else that fails says so. */
+	for (int i = 0; i < 2; i++)
+		if (results[i] < 0 && results[i] != -EBADMSG && results[i] != -EIO) {
+			journal_record_free(records[!i]);
+			return results[i];
+		}
 
 	if (!records[0] && !records[1]) {
 		*ret_latest = *ret_previous = NULL;

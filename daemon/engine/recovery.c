@@ -138,7 +138,8 @@ static int settle(Recovery *recovery)
 				keep_pending(finding, finding->replacement->reason);
 		} else if (finding->action == ACTION_DROP_NEW) {
 			finding->replacement->made = true;
-			(void)replacement_abandon(&run->context, finding->replacement);
+			if (replacement_abandon(&run->context, finding->replacement) < 0)
+				keep_pending(finding, REASON_PENDING);
 		}
 		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)
 			run_count(run, COUNT_SETTLED, 1);
@@ -186,6 +187,27 @@ static void report_findings(Recovery *recovery)
 
 /* ---- the whole ---- */
 
+/* A torn record, which counts for nothing, must not go on looking pending to who has no key. */
+static int close_torn_record(Recovery *recovery)
+{
+	const Volume *volume = recovery->run.volume;
+	JournalRecord head = {
+		.operation = journal_hint(volume->vfs, volume->root_fd),
+		.flags = JOURNAL_CLOSED,
+	};
+	int r;
+
+	if (head.operation == TRANSACTION_INVALID || recovery->run.options->dry_run)
+		return 0;
+	memcpy(head.metadata_digest, volume->metadata_digest, sizeof(head.metadata_digest));
+	r = journal_begin(recovery->journal, &head);
+	if (r >= 0)
+		r = journal_write(recovery->journal);
+	if (r >= 0)
+		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	return r;
+}
+
 /* Reads what is pending. DONE with *ret_nothing: nothing is. */
 static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
 {
@@ -209,7 +231,9 @@ static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
 	if (r < 0)
 		return run_outcome(run, r);
 	*ret_nothing = r == 0 || recovery->latest->flags & JOURNAL_CLOSED;
-	return OUTCOME_DONE;
+	if (*ret_nothing)
+		r = close_torn_record(recovery);
+	return r < 0 ? run_outcome(run, r) : OUTCOME_DONE;
 }
 
 static Outcome recover(Recovery *recovery, bool *ret_settled)

@@ -274,7 +274,7 @@ static int settle_failures(Rounds *rounds, Batch *batch)
 		return 0;
 	for (size_t i = 0; i < batch->n; i++)
 		if (batch->items[i]->state == REPLACEMENT_FAILED)
-			(void)replacement_abandon(&run->context, batch->items[i]);
+			rounds->fatal |= replacement_abandon(&run->context, batch->items[i]) < 0;
 	return batch_move(batch, REPLACEMENT_FAILED, &rounds->aborted[0], &run->context);
 }
 

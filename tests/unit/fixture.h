@@ -55,6 +55,9 @@ typedef struct Fixture {
 	bool dead;         /* the drive was pulled */
 } Fixture;
 
+/* Where drives and their copies are made; a test of very many of them may choose memory. */
+static const char *fixture_folder = "/tmp";
+
 static inline Fixture *fixture_of(const Vfs *vfs)
 {
 	return (Fixture *)(uintptr_t)vfs;
@@ -121,7 +124,7 @@ static inline void fixture_begin(Fixture *f)
 	f->vfs.pwrite = fixture_pwrite;
 	f->vfs.barrier = fixture_barrier;
 	f->vfs.is_alive = fixture_is_alive;
-	(void)snprintf(f->path, sizeof(f->path), "/tmp/usbcrypt-unit-XXXXXX");
+	(void)snprintf(f->path, sizeof(f->path), "%s/usbcrypt-unit-XXXXXX", fixture_folder);
 	assert_non_null(mkdtemp(f->path));
 	f->root_fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(f->root_fd >= 0);

@@ -79,7 +79,7 @@ static inline void tree_begin(Tree *tree)
 {
 	memset(tree, 0, sizeof(*tree));
 	fixture_begin(&tree->fixture);
-	(void)snprintf(tree->reference, sizeof(tree->reference), "/tmp/usbcrypt-copy-XXXXXX");
+	(void)snprintf(tree->reference, sizeof(tree->reference), "%s/usbcrypt-copy-XXXXXX", fixture_folder);
 	assert_non_null(mkdtemp(tree->reference));
 	assert_int_equal(mkdirat(tree->fixture.root_fd, ".usbcrypt", 0700), 0);
 	assert_int_equal(mkdirat(tree->fixture.root_fd, ".usbcrypt/a", 0700), 0);
