@@ -116,6 +116,9 @@ static void look_at_content(
 	if (readable && size > 8 && bytes[0] == 0x8a && memcmp(bytes + 1, "UCR", 3) == 0) {
 		Opened opened = open_cached(bytes, size);
 
+		/* It may have been encrypted in its turn. */
+		looking->look->second |=
+			opened.path && opened.plain == hash_of(world->second_bytes, BYSTANDER_SIZE);
 		for (unsigned i = 0; i < world->n_files && opened.path; i++) {
 			const File *file = &world->files[i];
 
@@ -255,7 +258,7 @@ const char *oracle_end(const World *world, const Execution *execution, bool clos
 				world->files[i].path);
 			return text;
 		}
-	if (world->scenario.kind == TRANSACTION_ENCRYPT && world->scenario.scrub &&
+	if (!damaged && world->scenario.kind == TRANSACTION_ENCRYPT && world->scenario.scrub &&
 		world->scenario.mode != RECOVERY_ROLLBACK) {
 		violation = find_plaintext(world, &execution->disk, &look);
 		if (violation)
