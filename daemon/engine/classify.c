@@ -102,8 +102,9 @@ static bool cipher_is_whole(Case *c, const Form *cipher)
 	       memcmp(stream.last_tag, c->finding->entry->last_tag, SUITE_TAG_SIZE) == 0;
 }
 
-/* Whether a plain form of `size` bytes is what was read, or written, by its content tag. */
-static bool plain_is_whole(Case *c, const Form *plain, uint64_t size)
+/* Whether a plain form of `size` bytes is what was read, or written, by its content tag. A negative errno: it
+ * cannot be read. */
+static int plain_is_whole(Case *c, const Form *plain, uint64_t size)
 {
 	const JournalEntry *entry = c->finding->entry;
 	Stream stream = {
@@ -114,9 +115,14 @@ static bool plain_is_whole(Case *c, const Form *plain, uint64_t size)
 		.tagger = {.key = c->run->tag_key, .serial = entry->serial},
 		.helpers = c->run->context.helpers,
 	};
+	int r;
 
-	return (uint64_t)plain->st.st_size == size && stream_tag(&stream, c->workspace) >= 0 &&
-	       memcmp(stream.content_tag, entry->content_tag, CONTENT_TAG_SIZE) == 0;
+	if ((uint64_t)plain->st.st_size != size)
+		return false;
+	r = stream_tag(&stream, c->workspace);
+	if (r < 0)
+		return r == -ESTALE ? false : r;
+	return memcmp(stream.content_tag, entry->content_tag, CONTENT_TAG_SIZE) == 0;
 }
 
 /* Compares a piece of the plain form with what the encrypted one holds there. */
@@ -214,7 +220,7 @@ static bool source_is_untouched(Case *c)
 	const JournalEntry *entry = c->finding->entry;
 
 	return as_recorded(&c->source, entry->size, &entry->mtime) &&
-	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size));
+	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size) > 0);
 }
 
 static void decide_encrypt_untrusted(Case *c)
@@ -316,6 +322,8 @@ static void decide_decrypt_untrusted(Case *c)
 
 static void decide_decrypt_trusted(Case *c)
 {
+	int r;
+
 	if (!c->source.present)
 		decide(c, c->new.present ? ACTION_NONE : ACTION_REPORT,
 			c->new.present ? REASON_INVALID : REASON_GONE);
@@ -323,10 +331,10 @@ static void decide_decrypt_trusted(Case *c)
 		decide(c, ACTION_NONE, REASON_INVALID);
 	else if (!c->run->may_decrypt)
 		decide(c, ACTION_KEEP, REASON_PENDING);
-	else if (plain_is_whole(c, &c->new, c->finding->entry->new_size))
+	else if ((r = plain_is_whole(c, &c->new, c->finding->entry->new_size)) > 0)
 		decide(c, ACTION_FINISH, REASON_INVALID);
 	else
-		decide(c, ACTION_REPORT, REASON_EDITED);
+		decide(c, r < 0 ? ACTION_KEEP : ACTION_REPORT, r < 0 ? REASON_PENDING : REASON_EDITED);
 }
 
 /* ---- */
