@@ -21,7 +21,7 @@ BLOCK = 65536
 BLKFLSBUF = 0x1261
 SUBKEYS = {"METADATA_MAC": 1, "JOURNAL_MAC": 2, "FILE_ROOT": 3, "SCRUB_ROOT": 4}
 MOUNT = ["-o", f"rw,nosuid,nodev,uid={UID},gid={UID},fmask=0022,dmask=0022"]
-RESUME, ROLLBACK, SETTLE = 0, 1, 2
+TRIES = 2
 
 
 def load_worker():
@@ -113,9 +113,17 @@ class Explorer:
 
     # ---- what must hold
 
-    def snapshot(self, root):
-        return {os.fsdecode(path): [entry.kind, entry.size, entry.mtime, entry.digest]
-                for path, entry in tree.snapshot(root).items()}
+    @staticmethod
+    def snapshot(root):
+        """What tree.snapshot() says, but for files that cannot be read: what a cut tore."""
+        found = {}
+        for path in tree.walk(root):
+            try:
+                entry = tree.Entry(os.path.join(os.fsencode(root), path))
+                found[os.fsdecode(path)] = [entry.kind, entry.size, entry.mtime, entry.digest]
+            except OSError as error:
+                found[os.fsdecode(path)] = [None, None, None, error.strerror]
+        return found
 
     def compare(self, after):
         return [f"{path}: {self.before.get(path)} -> {after.get(path)}"
@@ -139,23 +147,30 @@ class Explorer:
         return done.stdout + done.stderr
 
     def explore(self, epoch, kept, mode):
-        """Returns what became of one state: {recovered, lost, differs, crosslinks, ...}."""
+        """Returns what became of one state. Nothing is read before the recovery: reading a torn chain makes vfat turn
+        read-only. Where it does so during the recovery, a person plugs the stick in again and has another go."""
         self.put(epoch, kept)
         crossed = "share" in self.fsck()
-        self.mount()
-        try:
-            lost = self.whole()
-            recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
-            settled = recovery["outcome"] == "DONE"
-            decrypted = self.job("DECRYPT")
-            differs = self.compare(self.snapshot(POINT)) if settled else self.whole()
-        finally:
-            self.umount()
+        outcomes, failures = [], []
+        while len(outcomes) < TRIES and outcomes[-1:] != ["DONE"]:
+            self.mount()
+            try:
+                recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
+                outcomes.append(recovery["outcome"])
+                failures += recovery.get("failures", [])
+                differs = []
+                if outcomes[-1] == "DONE":
+                    decrypted = self.job("DECRYPT")
+                    failures += decrypted.get("failures", [])
+                    differs = self.compare(self.snapshot(POINT))
+                elif len(outcomes) == TRIES:
+                    differs = self.whole()
+            finally:
+                self.umount()
         check = self.fsck()
-        return {"lost": lost, "recovery": recovery["outcome"], "decrypt": decrypted["outcome"], "differs": differs,
-                "failures": [[os.fsdecode(path), reason, error] for path, reason, error in
-                             recovery.get("failures", []) + decrypted.get("failures", [])],
-                "crosslinks": "share" in check and not crossed, "fsck": check[-400:]}
+        return {"recovery": outcomes, "differs": differs, "crosslinks": "share" in check and not crossed,
+                "failures": [[os.fsdecode(path), reason, error] for path, reason, error in failures],
+                "fsck": check[-400:]}
 
 
 explorer = None
