@@ -29,13 +29,14 @@
 #include <sodium.h>
 #include <sys/resource.h>
 
-#define BATCH_FILES   1024
-#define BATCH_BYTES   ((uint64_t)64 * 1024 * 1024)
-#define BATCH_SECONDS 3
-#define POOL_THREADS  4
-#define CLOSE_THREADS 32 /* each only waits */
-#define FDS_PER_FILE  8  /* three batches with a source and a folder each, and what is being written */
-#define FDS_RESERVED  64
+#define BATCH_FILES    1024
+#define BATCH_BYTES    ((uint64_t)64 * 1024 * 1024)
+#define BATCH_SECONDS  3
+#define POOL_THREADS   4
+#define CLOSE_THREADS  32 /* each only waits */
+#define FDS_PER_FILE   8  /* three batches with a source and a folder each, and what is being written */
+#define FDS_RESERVED   64
+#define IN_FLIGHT_BITS 65536
 
 typedef struct Batch {
 	Replacement **items;
@@ -53,8 +54,9 @@ typedef struct Rounds {
 	Pool *pool, *closers;
 	Workspace planning;
 	Batch next, sealed, scrubbing, retired;
-	Batch returned;   /* planned, but not reached in their round */
-	Batch aborted[2]; /* of this round, and of the one before */
+	Batch returned;                          /* planned, but not reached in their round */
+	Batch aborted[2];                        /* of this round, and of the one before */
+	uint64_t in_flight[IN_FLIGHT_BITS / 64]; /* a clear bit: no path of this hash is under way */
 	size_t files_max;
 	struct timespec deadline; /* of the files that are not begun yet */
 	Outcome stop;             /* not DONE: nothing new is begun */
@@ -107,10 +109,36 @@ static void rounds_stop(Rounds *rounds, Outcome why)
 
 /* ---- planning ---- */
 
-static bool is_in_flight(const Rounds *rounds, const char *path)
+static size_t hash_path(const char *path)
+{
+	uint32_t hash = 2166136261U; /* FNV-1a */
+
+	while (*path)
+		hash = (hash ^ (uint8_t)*path++) * 16777619U;
+	return (hash ^ hash >> 16) % IN_FLIGHT_BITS;
+}
+
+/* Notes what is under way, so that most paths need not be compared with thousands of others. */
+static void note_in_flight(Rounds *rounds)
 {
 	const Batch *batches[] = {&rounds->sealed, &rounds->scrubbing, &rounds->retired};
 
+	memset(rounds->in_flight, 0, sizeof(rounds->in_flight));
+	for (size_t b = 0; b < ELEMENTSOF(batches); b++)
+		for (size_t i = 0; i < batches[b]->n; i++) {
+			size_t bit = hash_path(batches[b]->items[i]->entry.path);
+
+			rounds->in_flight[bit / 64] |= UINT64_C(1) << bit % 64;
+		}
+}
+
+static bool is_in_flight(const Rounds *rounds, const char *path)
+{
+	const Batch *batches[] = {&rounds->sealed, &rounds->scrubbing, &rounds->retired};
+	size_t bit = hash_path(path);
+
+	if (!(rounds->in_flight[bit / 64] & UINT64_C(1) << bit % 64))
+		return false;
 	for (size_t b = 0; b < ELEMENTSOF(batches); b++)
 		for (size_t i = 0; i < batches[b]->n; i++)
 			if (strcmp(batches[b]->items[i]->entry.path, path) == 0)
@@ -178,6 +206,7 @@ static int plan_batch(Rounds *rounds)
 	if (r < 0)
 		return r;
 	free_space -= MIN(free_space, reserve);
+	note_in_flight(rounds);
 	while (rounds->stop == OUTCOME_DONE && rounds->next.n < rounds->files_max) {
 		Replacement *file = NULL;
 		uint64_t space;
@@ -320,19 +349,28 @@ static int round_scrub(Rounds *rounds)
 	return settle_failures(rounds, &rounds->scrubbing);
 }
 
-/* Step d. A source that changed before it was overwritten stays, and its new file goes; one that another file
- * took the place of has its new file kept. */
+/* A source that changed before it was overwritten stays, and its new file goes; one that another file took
+ * the place of has its new file kept. */
+static void task_unlink(void *userdata, size_t i, Workspace *workspace _unused_)
+{
+	Rounds *rounds = userdata;
+	Replacement *item = rounds->retired.items[i];
+	bool scrubbed = item->state == REPLACEMENT_SCRUBBED;
+
+	replacement_unlink(&rounds->run->context, item);
+	if (item->state == REPLACEMENT_FAILED && (scrubbed || item->reason == REASON_EDITED))
+		item->made = false; /* the only whole form there is: not to be abandoned */
+}
+
+/* Step d. */
 static int round_unlink(Rounds *rounds)
 {
 	Run *run = rounds->run;
 
+	pool_run(rounds->pool, rounds->retired.n, task_unlink, rounds);
 	for (size_t i = 0; i < rounds->retired.n; i++) {
-		Replacement *item = rounds->retired.items[i];
-		bool scrubbed = item->state == REPLACEMENT_SCRUBBED;
+		const Replacement *item = rounds->retired.items[i];
 
-		replacement_unlink(&run->context, item);
-		if (item->state == REPLACEMENT_FAILED && (scrubbed || item->reason == REASON_EDITED))
-			item->made = false; /* the only whole form there is: not to be abandoned */
 		if (item->state != REPLACEMENT_UNLINKED)
 			continue;
 		run_count(run, run->context.encrypting ? COUNT_ENCRYPTED : COUNT_DECRYPTED, 1);
@@ -396,6 +434,8 @@ static void round_retire(Rounds *rounds)
 	/* They were written to when they were scrubbed: each close waits as long as that of a new file. */
 	if (rounds->run->context.close_later && rounds->run->context.scrub)
 		pool_run(rounds->closers, rounds->retired.n, task_close_source, &rounds->retired);
+	else
+		pool_run(rounds->pool, rounds->retired.n, task_close_source, &rounds->retired);
 	batch_clear(&rounds->retired);
 	rounds->retired = rounds->scrubbing;
 	rounds->scrubbing = rounds->sealed;
