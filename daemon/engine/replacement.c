@@ -143,8 +143,11 @@ static int make_new(const ReplacementContext *context, Replacement *replacement,
 
 	fd = vfs->open(vfs, replacement->directory->fd, replacement->entry.new_name,
 		O_RDWR | O_NOFOLLOW | O_NOATIME | O_CREAT | O_EXCL, mode);
-	if (fd < 0)
+	if (fd < 0) {
+		/* It may be there all the same: recovery will look. */
+		replacement->fatal = error_is_fatal(fd);
 		return fd;
+	}
 	replacement->new_fd = fd;
 	replacement->made = true;
 	return 0;
@@ -283,7 +286,7 @@ void replacement_write(const ReplacementContext *context, Replacement *replaceme
 		else if (replacement->state != REPLACEMENT_FAILED)
 			replacement_fail(replacement, reason_of(r, REASON_UNREADABLE), r);
 		/* Reading a bad sector is the file's misfortune; not being able to write is the drive's. */
-		replacement->fatal = replacement->made && error_is_fatal(r);
+		replacement->fatal |= replacement->made && error_is_fatal(r);
 		return;
 	}
 	replacement->state = REPLACEMENT_WRITTEN;
