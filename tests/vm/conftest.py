@@ -148,7 +148,7 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.when == "call" or report.failed or report.skipped:
         kind = getattr(item, "callspec", None) and item.callspec.params.get("kind") or "-"
-        more = [str(value) for name, value in item.callspec.params.items() if name != "kind"] \
+        more = [("nearly full" if value else "roomy") if name == "near_full" else str(value) for name, value in item.callspec.params.items() if name != "kind"] \
             if hasattr(item, "callspec") else []
         scenario = item.originalname.removeprefix("test_").replace("_", " ") + (f" [{', '.join(more)}]" if more else "")
         RESULTS.append((kind, scenario, "passed" if report.passed else "skipped" if report.skipped else "FAILED",
