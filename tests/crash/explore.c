@@ -165,7 +165,7 @@ static const Execution *recover_to_the_end(Explorer *explorer, const Execution *
 	return last;
 }
 
-/* Whether two disks differ in anything but the journal's bytes. */
+/* Whether two disks differ in nothing but the journal's bytes and times. */
 static bool same_but_journal(const Disk *a, const Disk *b)
 {
 	bool journal[CLUSTERS_MAX] = {0};
@@ -178,10 +178,15 @@ static bool same_but_journal(const Disk *a, const Disk *b)
 		for (uint32_t c = entry.entry.start; c && c < a->clusters; c = a->units[UNIT_FAT + c])
 			journal[c] = true;
 	}
-	for (unsigned unit = 0; unit < UNITS_MAX; unit++)
-		if (a->units[unit] != b->units[unit] &&
-			(unit < UNIT_DATA || !journal[(unit - UNIT_DATA) / SECTORS_PER_CLUSTER]))
+	for (unsigned unit = 0; unit < UNITS_MAX; unit++) {
+		bool journals = unit >= UNIT_DATA
+					? journal[(unit - UNIT_DATA) / SECTORS_PER_CLUSTER]
+					: unit >= unit_of_slot(DIRECTORY_A * SLOTS_PER_DIRECTORY) &&
+						  unit < unit_of_slot(DIRECTORY_USER * SLOTS_PER_DIRECTORY);
+
+		if (!journals && a->units[unit] != b->units[unit])
 			return false;
+	}
 	return true;
 }
 

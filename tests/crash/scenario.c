@@ -294,6 +294,17 @@ bool execution_named(const Execution *execution, const char *path)
 	return false;
 }
 
+/* A mount is later than everything on the drive, so that nobody waits for a time to settle. */
+static int64_t time_of_mount(const Disk *disk)
+{
+	int64_t latest = MOUNT_TIME;
+
+	for (unsigned slot = 0; slot < SLOTS_MAX; slot++)
+		if (disk->units[unit_of_slot(slot)] != CONTENT_ZERO)
+			latest = MAX(latest, content_slot(disk->units[unit_of_slot(slot)])->mtime + 1000);
+	return latest;
+}
+
 void execution_begin(Execution *execution, const World *world, const Disk *base, const Log *pending)
 {
 	execution->world = world;
@@ -307,7 +318,8 @@ void execution_begin(Execution *execution, const World *world, const Disk *base,
 			execution->disk.units[entry->unit] = entry->value;
 	}
 	fs_mount(&execution->fs, &execution->disk, &execution->log,
-		world->scenario.near_full ? POLICY_LATEST_FREED : POLICY_NEXT_FIT, MOUNT_TIME);
+		world->scenario.near_full ? POLICY_LATEST_FREED : POLICY_NEXT_FIT,
+		time_of_mount(&execution->disk));
 }
 
 void execution_end(Execution *execution)

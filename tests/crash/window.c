@@ -25,7 +25,7 @@ static void collect(Window *window)
 
 	window->n_units = window->n_versions = 0;
 	for (size_t i = window->first; i < window->end; i++)
-		if (entries[i].kind == LOG_FORCE && i < window->forced)
+		if (i < window->forced && entries[i].kind == LOG_FORCE)
 			window->base.units[entries[i].unit] = entries[i].value;
 	for (size_t i = window->first; i < window->end; i++) {
 		unsigned unit = entries[i].unit;
@@ -48,7 +48,7 @@ static void collect(Window *window)
 			if (entries[i].unit != unit->unit || entries[i].kind == LOG_BARRIER)
 				continue;
 			/* What was forced out leaves no older version behind. */
-			if (entries[i].kind == LOG_FORCE && i < window->forced) {
+			if (i < window->forced && entries[i].kind == LOG_FORCE) {
 				unit->n = 0;
 				window->n_versions = unit->first;
 				continue;
