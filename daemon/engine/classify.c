@@ -199,6 +199,8 @@ static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
 	if ((size_t)n < cipherfile_fixed_size || !cipherfile_is_magic(bytes, (size_t)n))
 		return -EBADMSG;
 	head_size = cipherfile_head_size(bytes);
+	if (head_size > size_of_file)
+		return -EBADMSG;
 	if (head_size == 0 || head_size > (size_t)n)
 		return 0;
 	r = cipherfile_open(volume->file_root, volume->drive_id, volume->epoch, bytes, head_size, &file,

@@ -103,7 +103,8 @@ static void swap_at(Fs *fs, void *userdata, bool mutates _unused_)
 	Event *event = userdata;
 	File *file = &event->world->files[event->file];
 
-	if (fs->calls != event->at || event->happened || file->size == 0 ||
+	/* Between the last look at a name and its unlink() nothing can be done: no system has a funlink(). */
+	if (fs->calls != event->at || event->happened || file->size == 0 || fs->unlinking ||
 		fs_unlink(fs, file->directory, file->name) < 0)
 		return;
 	fs->clock += 10;

@@ -83,6 +83,7 @@ typedef struct Fs {
 	void (*hook)(struct Fs *fs, void *userdata, bool mutates);
 	void *hook_userdata;
 	bool in_hook;
+	bool unlinking; /* the hook is called for an unlink: what its caller has looked at is what it takes */
 	/* the medium damages what is written to a file's data as the n-th such sector (from 0); -1: never */
 	int damage_at;
 	int sectors_written;

@@ -256,8 +256,11 @@ static int model_unlink(const Vfs *vfs, int dir_fd, const char *path, bool folde
 	Fs *fs = fs_of(vfs);
 	DirectoryId directory;
 	const char *name;
-	int r = enter(fs, true);
+	int r;
 
+	fs->unlinking = true;
+	r = enter(fs, true);
+	fs->unlinking = false;
 	if (r >= 0)
 		r = resolve(fs, dir_fd, path, &directory, &name);
 	return r < 0 ? r : fs_unlink(fs, directory, name);
