@@ -28,7 +28,7 @@ def record(make_vm, make_drive, factory, kind, verb, near_full):
     drive.call("make_many", "letters", 16, 700)
     drive.enroll()
     if near_full:  # only a few files at a time: many batches
-        drive.call("fill", "rest", 700_000)
+        drive.call("fill", "rest", 900_000)  # two journals, and a third of the rest for each batch
         drive.unmount()
         drive.mount()
         drive.unlock()
@@ -71,6 +71,9 @@ def test_no_power_cut_loses_a_file(make_vm, make_drive, factory, kind, verb, nea
         outcomes += vm.call("explore", batch, timeout=600)
     print(f"{kind} {verb}: {cost}, {len(sizes)} epochs of {sizes} pieces, {len(outcomes)} states:",
           {", ".join(o["recovery"]) for o in outcomes})
+    for state, outcome in zip(states, outcomes):
+        if outcome["recovery"] != ["DONE"]:
+            print(f"  epoch {state[0]}, {len(state[1])} of {sizes[state[0]]} pieces: {outcome['recovery']} {outcome['failures']}")
     bad = [(state[0], len(state[1]), outcome) for state, outcome in zip(states, outcomes)
            if outcome["differs"] or outcome["crosslinks"]]
     assert not bad, f"{len(bad)} of {len(outcomes)}: " + "\n".join(str(entry) for entry in bad[:5])
