@@ -71,9 +71,31 @@ def loop_is(loop, sequence):
         return False
 
 
+def fuse_connections():
+    """Where the kernel lets FUSE connections be aborted, mounted if nobody has."""
+    for place in (pathlib.Path("/sys/fs/fuse/connections"), paths.STATE / "fusectl"):
+        if place.is_mount():
+            return place
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "fusectl", "fusectl", place], check=True)
+    return place
+
+
+def abort_disks(name):
+    """Makes every request to a stack's nbdfuse disks fail from now on. When a container dies with a stick mounted,
+    the kernel unmounts it as the last process ends, which may be the very nbdfuse that would have to answer: that one
+    would wait for itself, and whoever calls sync() for it."""
+    for record in (paths.STATE / name / "fuse").glob("*"):
+        try:
+            (fuse_connections() / record.name / "abort").write_text("1")
+        except OSError:
+            pass
+
+
 def sweep(name):
     """Takes away all that a stack left on the host. Its container is dead."""
     state = paths.STATE / name
+    abort_disks(name)
     loops = state / "loops"
     for record in loops.iterdir() if loops.is_dir() else []:
         if loop_is(record.name, record.read_text().strip()):
@@ -165,6 +187,7 @@ def main(name, stage, owner, report):
     cgroup.mkdir(exist_ok=True)
     (sticks / name).mkdir(parents=True, exist_ok=True)
     (state / "loops").mkdir(exist_ok=True)
+    (state / "fuse").mkdir(exist_ok=True)
 
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -203,6 +226,7 @@ def main(name, stage, owner, report):
                     ready = True
                     os.write(report, b"ready\n")
     finally:
+        abort_disks(name)
         if container.poll() is None:
             container.kill()
         container.wait()

@@ -167,6 +167,9 @@ class Stick:
                 mkdir -p {self.fuse}; rm -f {self.flag}; mkfifo {self.fuse}.ready
                 setsid nbdfuse -P {self.fuse}.ready {backing} --command "$@" </dev/null >/dev/null 2>&1 &
                 timeout 20 cat {self.fuse}.ready >/dev/null; rm {self.fuse}.ready""", arguments=nbdkit)
+            # The keeper aborts this connection when the machine ends with the stick plugged in.
+            connection = os.minor(int(self.stack.shell(f"stat -c %d {self.fuse}").stdout))
+            (paths.STATE / self.stack.name / "fuse" / str(connection)).write_text(self.name)
         self.loop = self.stack.shell(
             'losetup -fP --show "$1"', arguments=[backing]).stdout.strip().removeprefix("/dev/")
         # losetup's close makes every udevd on this kernel, other stacks' too, reread the partition table, which
