@@ -223,7 +223,7 @@ class Stack:
         return Terminal(self.root / "dev/pts", self.command(arguments, user, kind, env, cwd))
 
     def settle(self):
-        self.run(["udevadm", "settle", "--timeout=30"])
+        self.run(["udevadm", "settle", "--timeout=60"], timeout=90)
 
     def journal(self, unit="usbcryptd.service"):
         return self.run(["journalctl", "--no-pager", "-o", "cat", "-u", unit]).stdout

@@ -30,12 +30,13 @@ printf '%s\n' "$name" >"$new/etc/hostname"
 hostname "$name"
 
 units=$new/etc/systemd/system
-# What needs real hardware, a network, or would reach through to the host.
+# What needs real hardware, a network, or would reach through to the host. No coldplug: the host's devices are not
+# ours, and sticks come later.
 for unit in systemd-sysctl systemd-modules-load systemd-random-seed systemd-remount-fs systemd-networkd \
 	systemd-resolved systemd-timesyncd systemd-hwdb-update systemd-binfmt systemd-repart systemd-firstboot \
 	systemd-pstore systemd-machine-id-commit systemd-update-utmp systemd-pcrphase systemd-pcrphase-sysinit \
 	systemd-tmpfiles-setup-dev systemd-journal-flush kmod-static-nodes console-setup keyboard-setup ldconfig \
-	networking systemd-boot-system-token getty@tty1 postgresql; do
+	networking systemd-boot-system-token getty@tty1 postgresql systemd-udev-trigger; do
 	ln -sfn /dev/null "$units/$unit.service"
 done
 for unit in proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount dev-hugepages.mount dev-mqueue.mount \
@@ -43,13 +44,6 @@ for unit in proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount dev-
 	systemd-journald-audit.socket systemd-tmpfiles-clean.timer; do
 	ln -sfn /dev/null "$units/$unit"
 done
-# Coldplug for block devices only: the host's other devices are not ours to touch.
-mkdir -p "$units/systemd-udev-trigger.service.d" "$units/systemd-journald.service.d"
-cat >"$units/systemd-udev-trigger.service.d/testbed.conf" <<-END
-	[Service]
-	ExecStart=
-	ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=block --prioritized-subsystem=block
-END
 mkdir -p "$new/etc/systemd/journald.conf.d"
 cat >"$new/etc/systemd/journald.conf.d/testbed.conf" <<-END
 	[Journal]
@@ -61,9 +55,9 @@ cat >"$units/testbed.target" <<-END
 	[Unit]
 	Description=usbcrypt's test bed
 	Requires=basic.target
-	After=basic.target systemd-udev-settle.service
-	Wants=dbus.socket dbus.service systemd-logind.service systemd-udevd.service systemd-udev-trigger.service polkit.service
-	After=dbus.service systemd-logind.service systemd-udevd.service systemd-udev-trigger.service polkit.service
+	After=basic.target
+	Wants=dbus.socket dbus.service systemd-logind.service systemd-udevd.service polkit.service
+	After=dbus.service systemd-logind.service systemd-udevd.service polkit.service
 	AllowIsolate=yes
 END
 

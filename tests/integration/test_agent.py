@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Plug in, a prompt appears, type, unlocked: the agent with Debian's pinentry on a pseudo-terminal."""
+
+import re
+import signal
+
+import pytest
+
+from testbed.drive import DONE, PASSPHRASE, Drive, usbctl
+from testbed.terminal import TerminalError
+
+AGENT = ["usbctl", "agent", "--pinentry", "pinentry-curses"]
+
+
+@pytest.fixture
+def agent(machine):
+    """An agent of alice's on a terminal of hers, known to the daemon."""
+    with machine.terminal(AGENT, user="alice") as terminal:
+        # It is registered when another one of hers is told that it is not needed.
+        def registered():
+            done = machine.run(["timeout", "5", *AGENT], user="alice", check=False)
+            return done.returncode == DONE and b"Another agent" in (done.stdout + done.stderr).encode()
+        from testbed.bus import Bus
+        bus = Bus(machine)
+        for _ in range(5):
+            if registered():
+                break
+        else:
+            raise TerminalError(f"no agent: {terminal.seen!r}")
+        assert bus
+        yield terminal
+
+
+@pytest.fixture
+def carried(make_drive):
+    """An enrolled drive of alice's, unplugged."""
+    drive = make_drive()
+    drive.enroll()
+    drive.stick.unmount()
+    drive.stick.unplug()
+    return drive
+
+
+def type_passphrase(terminal, text):
+    terminal.expect(rb"Passphrase:")
+    terminal.wait_echo_off()
+    terminal.send(text.encode() + b"\r")
+
+
+def test_plug_in_type_unlocked(agent, carried):
+    carried.plug()
+    prompt = agent.expect(rb"Please enter the passphrase")
+    assert prompt
+    type_passphrase(agent, PASSPHRASE)
+    carried.wait("it is unlocked", lambda p: not p["Locked"])
+    assert PASSPHRASE.encode() not in agent.seen
+
+
+def test_a_typing_error_is_asked_again(agent, carried):
+    carried.plug()
+    type_passphrase(agent, "not 7 this battery")
+    agent.expect(rb"does not open")
+    type_passphrase(agent, PASSPHRASE)
+    carried.wait("it is unlocked", lambda p: not p["Locked"])
+
+
+def test_cancelling_leaves_it_locked_and_asks_no_more(agent, carried):
+    carried.plug()
+    agent.expect(rb"Passphrase:")
+    agent.wait_echo_off()
+    agent.send(b"\x1b\x1b")
+    agent.expect(rb"left locked")
+    assert carried.properties["Locked"]
+
+
+def test_pulling_it_out_takes_the_prompt_away(agent, carried):
+    carried.stick.plug(yankable=True)
+    carried.stick.mount()
+    agent.expect(rb"Passphrase:")
+    carried.stick.yank()
+    carried.plug()
+    # A fresh prompt, for the drive that is there now.
+    type_passphrase(agent, PASSPHRASE)
+    carried.wait("it is unlocked", lambda p: not p["Locked"])
+
+
+def test_a_drive_that_is_not_enrolled_is_no_question(agent, make_drive, carried):
+    make_drive()
+    carried.plug()
+    shown = agent.expect(rb"Please enter the passphrase[^(]*\(([^)]*)\)")
+    assert shown[1].decode() == carried.stick.device
+    type_passphrase(agent, PASSPHRASE)
+    carried.wait("it is unlocked", lambda p: not p["Locked"])
+
+
+def test_another_users_drive_is_no_question(machine, agent, make_stick, carried, bus):
+    stick = make_stick("exfat", owner="bob")
+    other = Drive(stick, bus).plug()
+    other.enroll(user="root")
+    other.lock(user="root")
+    other.replug()
+    carried.plug()
+    shown = agent.expect(rb"Please enter the passphrase[^(]*\(([^)]*)\)")
+    assert shown[1].decode() == carried.stick.device
+    type_passphrase(agent, PASSPHRASE)
+    carried.wait("it is unlocked", lambda p: not p["Locked"])
+    assert other.properties["Locked"]
+
+
+def test_one_agent_for_each_user(machine, agent):
+    second = machine.run(AGENT, user="alice", check=False, timeout=20)
+    assert second.returncode == DONE and "Another agent" in second.stderr
+    # Another user's does not stand in its way.
+    with machine.terminal(AGENT, user="bob") as terminal:
+        third = None
+        for _ in range(5):
+            third = machine.run(["timeout", "5", *AGENT], user="bob", check=False)
+            if third.returncode == DONE:
+                break
+        assert third.returncode == DONE and "Another agent" in third.stderr, terminal.seen
+
+
+def test_the_user_unit_is_a_good_one(machine):
+    machine.run(["systemd-analyze", "verify", "--user", "usbcrypt-agent.service"], user="alice")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A daemon that runs for months: cycles of plug, unlock, run, lock, unplug leave nothing behind in it."""
+
+import pytest
+
+from testbed import tree
+from testbed.drive import INTERRUPTED, WRONG_PASSPHRASE, end, usbctl
+
+WARM_UP, CYCLES = 6, 30
+# What an allocator may keep more or less of, in KiB.
+SLACK = 512
+
+
+def usage(machine):
+    pid = machine.run(["systemctl", "show", "-P", "MainPID", "usbcryptd.service"]).stdout.strip()
+    fds = machine.run(["ls", f"/proc/{pid}/fd"]).stdout.split()
+    status = machine.run(["cat", f"/proc/{pid}/status"]).stdout
+    memory = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines()
+              if line.startswith(("VmRSS", "VmData", "VmLck"))}
+    children = machine.run(["pgrep", "-P", pid], check=False).stdout.split()
+    keys = machine.shell(f"grep -c . /proc/keys").stdout.strip()
+    return {"fds": len(fds), "children": len(children), "keys": int(keys), **memory}
+
+
+def test_thirty_cycles_leave_no_descriptor_and_no_memory_behind(machine, make_drive):
+    drive = make_drive()
+    tree.make(drive.files, sizes=[0, 1000, 70000])
+    drive.enroll()
+    seen = []
+    for cycle in range(WARM_UP + CYCLES):
+        if cycle % 3 == 0:
+            drive.unlock(passphrase="not 7 this battery", expect=WRONG_PASSPHRASE)
+        drive.unlock()
+        drive.encrypt()
+        drive.decrypt()
+        if cycle % 2:
+            drive.lock()
+        drive.replug()
+        usbctl(machine, "list", user="carol")
+        seen.append(usage(machine))
+    begin, last = seen[WARM_UP - 1], seen[-1]
+    assert last["fds"] == begin["fds"], seen
+    assert last["children"] == begin["children"], seen
+    assert last["keys"] <= begin["keys"] + 2, seen
+    assert last["VmLck"] == begin["VmLck"], seen
+    # What is kept of ended transactions is bounded: 16 for each user. After the warm-up it must not grow.
+    assert last["VmRSS"] <= begin["VmRSS"] + SLACK, [s["VmRSS"] for s in seen]
+    assert last["VmData"] <= begin["VmData"] + SLACK, [s["VmData"] for s in seen]
+
+
+def test_drives_that_are_pulled_out_leave_nothing_behind(machine, make_drive):
+    drive = make_drive(plug={"yankable": True})
+    drive.enroll()
+    drive.stick.yank()
+    seen = []
+    for _ in range(8):
+        drive.plug(yankable=True)
+        drive.unlock()
+        path = drive.properties["path"]
+        drive.stick.yank()
+        drive.bus.wait("the drive is gone", lambda: path not in drive.bus.objects())
+        seen.append(usage(machine))
+    assert seen[-1]["fds"] == seen[1]["fds"], seen
+    assert seen[-1]["children"] == seen[1]["children"] == 0, seen
