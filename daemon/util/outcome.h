@@ -16,7 +16,8 @@
 	X(PARTIAL, "Partial", "Done in part: some files were left out, each of them is named.")              \
 	X(CANCELLED, "Cancelled", "Cancelled. Nothing is pending; every file is whole.")                     \
 	X(INTERRUPTED, "Interrupted",                                                                        \
-		"An earlier run on this drive was interrupted. Run 'usbctl recover' before anything else.")  \
+		"A run on this drive was interrupted. Plug it in, then run 'usbctl recover' before "         \
+		"anything else.")                                                                            \
 	X(FAILED, "Failed", "It failed. The log of usbcryptd says why: journalctl -u usbcryptd.")            \
 	X(WRONG_PASSPHRASE, "WrongPassphrase", "The passphrase does not open this drive.")                   \
 	X(WEAK_PASSPHRASE, "WeakPassphrase",                                                                 \
