@@ -3,7 +3,7 @@
 
 import pytest
 
-from machine.drive import DONE
+from machine.drive import DONE, PARTIAL
 from machine.stick import MIB
 
 FAT = ["vfat+udisks", "exfat+udisks"]
@@ -39,12 +39,27 @@ def there_and_back(drive, expect_encrypted=None):
 def test_odd_names_go_there_and_back(make_vm, make_drive, kind):
     drive = make_drive(kind).plug(make_vm())
     names = ["x" * 255, "y" * 251, "z" * 252, "\N{BEACH WITH UMBRELLA}" * 127, "\u017e" * 255, "\u3042" * 250,
-             "UPPER.TXT", "MixedCase.Txt", "lower", "LONGNA~1.TXT", "longname one.txt", "longname two.txt",
+             "UPPER.TXT", "MixedCase.Txt", "lower", "longname one.txt", "longname two.txt",
              ".hidden", "two.dots.jpg", "NOEXT", "with space", "e\u0301 and \u00e9", "file.ucr.bak", "a" * 8 + ".ext",
              "deep/" * 30 + "file"]
     for number, name in enumerate(names):
         drive.call("write_file", name, f"{number} {name}", 1_500_000_000 + 2 * number)
     there_and_back(drive)
+
+
+def test_a_name_that_became_anothers_alias_is_said_and_stays_encrypted(make_vm, make_drive):
+    """LONGNA~1.TXT is encrypted; when "longname one.txt" is decrypted, vfat gives it that name as its alias."""
+    drive = make_drive("vfat+udisks").plug(make_vm())
+    drive.call("write_file", "LONGNA~1.TXT", "short")
+    drive.call("write_file", "longname one.txt", "long")
+    drive.enroll()
+    assert not drive.encrypt().failures
+    drive.usbctl("decrypt", "longname one.txt")
+    result = drive.decrypt(expect=PARTIAL)
+    assert result.failures == {"LONGNA~1.TXT.ucr": "clash"}, result
+    assert drive.verify().counts["verified"] == 1
+    drive.vm.run(["mv", f"{drive.point}/LONGNA~1.TXT.ucr", f"{drive.point}/other.txt.ucr"], user="alice")
+    assert drive.decrypt(expect=PARTIAL).counts["moved"] == 1
 
 
 @pytest.mark.parametrize("kind", FAT)
