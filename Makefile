@@ -199,6 +199,19 @@ vm-shell: vm-image  ## a shell in that machine, with sticks to plug and pull
 .PHONY: deps-vm vm-image vm-test vm-shell
 .PHONY: unit-tests check-integration check-xml check-shell check-man check-valgrind
 
+# ---- bench: what it costs beside cp, gocryptfs and age (tests/bench/README.md)
+DEPS_BENCH := gocryptfs age openssl coreutils e2fsprogs util-linux nbdkit libnbd-bin fuse3 udisks2 linux-perf strace \
+	python3 python3-pytest
+deps-bench: deps-build
+	$(call install-packages,$(DEPS_RUN) $(DEPS_BENCH))
+bench: deps-bench  ## speed beside cp, gocryptfs and age, on a medium in memory and on one as slow as a stick (as root)
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) -B tests/bench/bench.py --build $(O)
+bench-quick: deps-bench  ## the same with few files and two repetitions, in a minute or two; keeps no table
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	@$(PYTHON) -B tests/bench/bench.py --build $(O) --quick
+.PHONY: deps-bench bench bench-quick
+
 # ---- install
 
 BINDIR  := $(PREFIX)/bin
