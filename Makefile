@@ -265,7 +265,7 @@ crash-long: $(O)/tests/crash/crash  ## the same, many more of them
 	@$< --jobs $$(nproc) --long
 
 mutants: $(O)/tests/crash/crash  ## take one safeguard away at a time: the crash states must notice
-	@$(PYTHON) tests/crash/mutants.py --build $(O) --cc "$(CC) $(filter-out -Werror,$(ALL_CFLAGS))" \
+	@$(PYTHON) tests/crash/mutants.py $(MUTANT_ARGS) --build $(O) --cc "$(CC) $(filter-out -Werror,$(ALL_CFLAGS))" \
 		--link '$(ALL_LDFLAGS) $(call lib,util) $(LIBS)' $(call objects,tests/crash) $(CRASH_ENGINE)
 
 .PHONY: crash crash-long mutants
