@@ -46,8 +46,6 @@ static int plan_decrypt(
 					 memcmp(attributes->run, context->only_run, RUN_ID_SIZE) != 0))
 		return -ENODATA;
 	*ret_reason = REASON_TAMPERED;
-	if (attributes->present & ATTRIBUTE_SIZE && attributes->size != entry->new_size)
-		return -EBADMSG;
 	r = name_for_plain(replacement->name, attributes->present & ATTRIBUTE_PATH ? attributes->path : NULL,
 		plain_name);
 	if (r < 0)

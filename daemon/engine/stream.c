@@ -340,11 +340,8 @@ static ssize_t read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size
 		if ((size_t)n < cipherfile_fixed_size)
 			return -EBADMSG;
 		head_size = cipherfile_head_size(bytes);
-		if (head_size == 0) {
-			if (cipherfile_is_magic(bytes, (size_t)n))
-				*ret_reason = REASON_UNSUPPORTED;
-			return -EBADMSG;
-		}
+		if (head_size == 0) /* it says which of its fields is at fault */
+			head_size = cipherfile_fixed_size;
 		if (head_size > want) {
 			want = head_size;
 			continue;
@@ -355,8 +352,11 @@ static ssize_t read_head(const Vfs *vfs, int fd, bool direct, uint64_t file_size
 			ret_attributes, ret_reason);
 		if (r < 0)
 			return r;
-		r = cipherfile_plain_size(head_size, file_size, ret_plain_size);
+		r = cipherfile_check_size(*ret_file, *ret_attributes, file_size);
+		if (r >= 0)
+			r = cipherfile_plain_size(head_size, file_size, ret_plain_size);
 		if (r < 0) {
+			*ret_reason = REASON_TAMPERED;
 			*ret_file = cipherfile_free(*ret_file);
 			*ret_attributes = attributes_free(*ret_attributes);
 		}
