@@ -220,7 +220,10 @@ class Stack:
 
     def terminal(self, arguments, user=None, kind=None, env=None, cwd=None):
         """Runs it on a pseudo-terminal of this machine."""
-        return Terminal(self.root / "dev/pts", self.command(arguments, user, kind, env, cwd))
+        command = self.command(arguments, user, kind, env, cwd)
+        # The terminal is the program's alone: a ^C typed at it must not end nsenter.
+        inside = command.index("--") + 1
+        return Terminal(self.root / "dev/pts", command[:inside] + ["setsid", "--ctty", *command[inside:]])
 
     def settle(self):
         self.run(["udevadm", "settle", "--timeout=60"], timeout=90)

@@ -8,12 +8,9 @@ import signal
 import termios
 import tty
 
-from testbed.terminal import Terminal
 
-
-def run(stack, command):
-    terminal = Terminal(stack.root / "dev/pts", command)
-
+def run(terminal):
+    """`terminal`: a Terminal. Returns the exit status."""
     def resize(*_):
         size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
         fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, size)

@@ -281,6 +281,8 @@ class Stick:
 
     def discard(self):
         """Takes it away, whatever state a test left it in."""
+        if not self.stack.state.exists():
+            return  # it went with its machine
         if self.mounted:
             self.stack.run(["umount", "-l", self.mount_point], check=False)
             self.mounted = False

@@ -34,12 +34,8 @@ class Terminal:
         # Whoever runs on it may reopen it by name, as programs like pinentry do.
         os.fchmod(slave, 0o666)
 
-        def take():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
         self.process = subprocess.Popen(
-            arguments, stdin=slave, stdout=slave, stderr=slave, preexec_fn=take)
+            arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
         os.close(slave)
         self.seen = b""
 
@@ -86,13 +82,13 @@ class Terminal:
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
     def close(self):
-        if self.process.poll() is None:
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self.process.wait()
+        """Closes the window: what runs in it is hung up."""
         os.close(self.master)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def __enter__(self):
         return self
