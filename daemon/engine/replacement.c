@@ -430,6 +430,21 @@ void replacement_scrub(const ReplacementContext *context, Replacement *replaceme
 	replacement->state = REPLACEMENT_SCRUBBED;
 }
 
+/* Unlinks a file that is held open. FUSE's library would only rename it (.fuse_hidden*), and that name would
+ * survive a pulled plug: there it is closed first. Nothing of ours is allocated before the barrier that
+ * follows, and fuseblk waits for the close. */
+static int unlink_held(
+	const ReplacementContext *context, const Replacement *replacement, const char *name, int *fd)
+{
+	const Vfs *vfs = context->volume->vfs;
+
+	if (context->sync_each) {
+		vfs->close(vfs, *fd);
+		*fd = -1;
+	}
+	return vfs->unlink(vfs, replacement->directory->fd, name, false);
+}
+
 void replacement_unlink(const ReplacementContext *context, Replacement *replacement)
 {
 	const Vfs *vfs = context->volume->vfs;
@@ -450,7 +465,7 @@ void replacement_unlink(const ReplacementContext *context, Replacement *replacem
 		return;
 	}
 	if (r >= 0)
-		r = vfs->unlink(vfs, replacement->directory->fd, replacement->name, false);
+		r = unlink_held(context, replacement, replacement->name, &replacement->source_fd);
 	if (r < 0 && r != -ENOENT) {
 		replacement_fail(replacement, reason_of(r, REASON_NOT_WRITABLE), r);
 		/* An overwritten source that cannot be removed is recovery's business. */
@@ -491,7 +506,7 @@ int replacement_abandon(const ReplacementContext *context, Replacement *replacem
 	if (r >= 0)
 		r = vfs->lstat(vfs, replacement->directory->fd, replacement->entry.new_name, &named);
 	if (r >= 0 && same_file(&held, &named))
-		r = vfs->unlink(vfs, replacement->directory->fd, replacement->entry.new_name, false);
+		r = unlink_held(context, replacement, replacement->entry.new_name, &replacement->new_fd);
 	if (r == -ENOENT || r == -ELOOP) /* gone, or somebody else's by now */
 		return vfs->is_alive(vfs) ? 0 : -ENODEV;
 	return r;
