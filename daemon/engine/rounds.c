@@ -22,6 +22,7 @@
 
 #include "engine/rounds.h"
 
+#include "engine/batch.h"
 #include "engine/preflight.h"
 #include "util/memory.h"
 
@@ -37,13 +38,6 @@
 #define FDS_PER_FILE   8  /* three batches with a source and a folder each, and what is being written */
 #define FDS_RESERVED   64
 #define IN_FLIGHT_BITS 65536
-
-typedef struct Batch {
-	Replacement **items;
-	size_t n, allocated;
-	uint64_t space; /* bytes of its new files, in clusters */
-	size_t journal; /* bytes of its entries */
-} Batch;
 
 typedef struct Rounds {
 	Run *run;
@@ -62,44 +56,6 @@ typedef struct Rounds {
 	Outcome stop;             /* not DONE: nothing new is begun */
 	bool fatal;               /* the drive failed: everything stays as it is */
 } Rounds;
-
-static void batch_clear(Batch *batch)
-{
-	for (size_t i = 0; i < batch->n; i++)
-		replacement_free(batch->items[i]);
-	free(batch->items);
-	*batch = (Batch){0};
-}
-
-static int batch_add(Batch *batch, const ReplacementContext *context, Replacement *replacement)
-{
-	int r = array_grow(&batch->items, &batch->allocated, batch->n + 1, sizeof(*batch->items));
-
-	if (r < 0)
-		return r;
-	batch->items[batch->n++] = replacement;
-	batch->space += replacement_space(context, replacement);
-	batch->journal += journal_entry_size(&replacement->entry);
-	return 0;
-}
-
-/* Takes the items of one state out of a batch, keeping their order. */
-static int batch_move(Batch *from, ReplacementState state, Batch *to, const ReplacementContext *context)
-{
-	size_t kept = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < from->n; i++) {
-		Replacement *item = from->items[i];
-
-		if (r >= 0 && item->state == state)
-			r = batch_add(to, context, item);
-		if (r < 0 || item->state != state)
-			from->items[kept++] = item;
-	}
-	from->n = kept;
-	return r;
-}
 
 static void rounds_stop(Rounds *rounds, Outcome why)
 {
@@ -193,7 +149,7 @@ static int give_back(Rounds *rounds, Replacement *replacement)
 
 /* Fills rounds->next as far as the caps and the free space allow. It may stay empty while batches under way
  * will still free space. */
-static int plan_batch(Rounds *rounds)
+static int fill_batch(Rounds *rounds)
 {
 	const ReplacementContext *context = &rounds->run->context;
 	bool idle = rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0 &&
@@ -237,6 +193,14 @@ static int plan_batch(Rounds *rounds)
 		}
 	}
 	return 0;
+}
+
+static int plan_batch(Rounds *rounds)
+{
+	int r = fill_batch(rounds);
+
+	batch_sort(&rounds->next);
+	return r;
 }
 
 /* ---- the steps ---- */
