@@ -19,8 +19,8 @@
 
 static const Limits ordinary = {
 	.exhaustive = {256, 12},
-	.doubles = {40, 4},
-	.randoms = {40, 4},
+	.doubles = {24, 4},
+	.randoms = {24, 4},
 	.damaged = {8, 1},
 	.singles_every = {1, 3},
 	.deep_every = 24,
