@@ -216,13 +216,14 @@ static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
 }
 
 /* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
- * as recorded, and the content is not. */
+ * as recorded, and the content is not. Or its time alone has got to the medium, and the content is. */
 static bool source_is_untouched(Case *c)
 {
 	const JournalEntry *entry = c->finding->entry;
 
-	return as_recorded(&c->source, entry->size, &entry->mtime) &&
-	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size) > 0);
+	if (c->scrub_key)
+		return plain_is_whole(c, &c->source, entry->size) > 0;
+	return as_recorded(&c->source, entry->size, &entry->mtime);
 }
 
 static void decide_encrypt_untrusted(Case *c)

@@ -6,8 +6,8 @@
 #include <ctype.h>
 #include <errno.h>
 
-#define STEM_SURE 2 /* characters of the name that an alias always keeps: after some clashes it is XXHHHH~N  \
-		     */
+/* Characters of a name that its alias always keeps: after some clashes that is XXHHHH~N. */
+#define STEM_SURE 2
 
 void strays_clear(Strays *strays)
 {
