@@ -22,6 +22,14 @@ def listing(drive):
     return "\n".join(f"{path} {size}" for path, size in sorted(tree.regular(drive.files).items()))
 
 
+def same(before, after, where, exactly):
+    """A scrub that was cut off may have left its time on a source, where the filesystem does not order the two."""
+    if exactly:
+        tree.assert_same(before, after)
+    assert {path: entry.digest for path, entry in after.items()} == \
+        {path: entry.digest for path, entry in before.items()}, where
+
+
 @pytest.mark.parametrize("filesystem", ["ext4", "exfat"])
 def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
     chance = random.Random(f"{SEED} {filesystem}")
@@ -37,6 +45,7 @@ def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
 
     here, there = machines
     pending = interrupted_twice = 0
+    kept = []
     for n in range(YANKS):
         verb = chance.choice(["encrypt", "encrypt", "decrypt"])
         options = chance.choice([[], ["--no-scrub"]]) if verb == "encrypt" else []
@@ -68,20 +77,31 @@ def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
         expected = drive.properties["Pending"]
         result = drive.recover(mode, expect=None)
         if result.code != DONE:
-            pytest.fail(f"{where}: {result.document}\n{listing(drive)}")
+            # FILESYSTEMS.md section 5 has cases in which both forms are kept and the user is asked; each is named.
+            assert result.code == INTERRUPTED and result.failures, (where, result)
+            assert_all_there(drive, before, where)
+            kept.append((n, result.failures))
+            assert filesystem != "ext4", (where, result.failures, listing(drive))
+            drive.stick.unmount()
+            drive.stick.unplug()
+            drive = make_drive(filesystem, files=FILES, plug=SLOW)
+            before = tree.snapshot(drive.files)
+            here, there = machines
+            continue
         assert drive.properties["Pending"] == "", where
         if mode != "settle" and expected:
             to_cipher = (expected == "encrypt") == (mode == "resume")
             left = tree.plain(drive.files) if to_cipher else tree.encrypted(drive.files)
             assert not left, (where, left)
         drive.decrypt()
-        tree.assert_same(before, tree.snapshot(drive.files))
+        same(before, tree.snapshot(drive.files), where, exactly=filesystem == "ext4")
         # The next run starts on this machine.
         drive.replug(**SLOW)
         drive.unlock()
         here, there = there, here
     print(f"\n{filesystem}: pulled out {YANKS} times, {pending} times something was pending, "
-          f"{interrupted_twice} times the recovery was pulled out too; seed {SEED}: 0 losses")
+          f"{interrupted_twice} times the recovery was pulled out too, {len(kept)} times files were kept in both forms {kept}; "
+          f"seed {SEED}: 0 losses")
     assert pending >= YANKS // 3
 
 

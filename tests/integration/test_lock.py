@@ -97,8 +97,11 @@ def test_the_end_of_the_owners_session_locks(machine, enrolled):
 
 
 def test_while_a_run_goes_on_lock_is_refused_unless_forced(make_drive):
-    drive = make_drive(plug=SLOW)
-    tree.make(drive.files, sizes=[30000] * 200)
+    drive = make_drive(size=28 * MIB)
+    for number in range(150):
+        tree.write(drive.files, f"{number}", tree.content(number, 80000))
+    tree.give(drive.files, 3001)
+    drive.replug(**SLOW)
     drive.enroll()
     running = drive.begin("encrypt")
     drive.wait_running()
