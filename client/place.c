@@ -120,7 +120,7 @@ static int mount_device(const Mount *mount, dev_t *ret)
 
 static int stat_mount(const char *path, int flags, struct statx *ret)
 {
-	/* It takes errno for possibly 0 after a failure. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
+	/* errno is never 0 here. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
 	if (statx(AT_FDCWD, path, flags | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID,
 		    ret) < 0)
 		return -errno;
