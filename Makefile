@@ -177,9 +177,10 @@ check-man:
 		out=$$(LC_ALL=C.UTF-8 MANROFFSEQ= MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z $$page 2>&1 >/dev/null); \
 		if [ -n "$$out" ]; then echo "$$page: $$out"; exit 1; fi; done
 
+ASAN_SUITES := unit vectors cli fault integration
 check-asan: deps-test  ## unit, vectors, client, faults and integration under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/asan SANITIZE=address,undefined all unit-tests
-	@SANITIZE=address,undefined $(PYTHON) tests/run --build $(O)/asan unit vectors cli fault integration
+	@SANITIZE=address,undefined $(PYTHON) tests/run --build $(O)/asan $(ASAN_SUITES)
 check-valgrind: deps-lint  ## the unit tests under valgrind
 	@$(MAKE) --no-print-directory -j$$(nproc) all unit-tests
 	@$(PYTHON) tests/run --build $(O) --valgrind unit

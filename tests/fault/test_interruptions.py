@@ -81,7 +81,6 @@ def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
             assert result.code == INTERRUPTED and result.failures, (where, result)
             assert_all_there(drive, before, where)
             kept.append((n, result.failures))
-            assert filesystem != "ext4", (where, result.failures, listing(drive))
             drive.stick.unmount()
             drive.stick.unplug()
             drive = make_drive(filesystem, files=FILES, plug=SLOW)
