@@ -162,7 +162,7 @@ static void attempt_settle(Drive *drive, const Request *request, Outcome outcome
 	drive_announce(drive, DRIVE_PROPERTY_RETRY_AT);
 }
 
-static void take_over_facts(Drive *drive, const JobResult *result)
+static void take_over_facts(Drive *drive, const Request *request, const JobResult *result)
 {
 	if (result->drive) {
 		drive->enrolled = result->drive->enrolled;
@@ -173,8 +173,14 @@ static void take_over_facts(Drive *drive, const JobResult *result)
 							     : (TransactionKind)result->drive->pending;
 		memcpy(drive->id, result->drive->id, DRIVE_ID_SIZE);
 	}
-	if (!result->complete)
+	if (!result->complete) {
+		/* Until the drive has been looked at again, what was under way counts as interrupted. */
+		if (request->kind == JOB_ENCRYPT && !(request->flags & JOB_DRY_RUN))
+			drive->pending = TRANSACTION_ENCRYPT;
+		else if (request->kind == JOB_DECRYPT && !(request->flags & (JOB_DRY_RUN | JOB_HAS_TARGET)))
+			drive->pending = TRANSACTION_DECRYPT;
 		return;
+	}
 	if (!result->drive)
 		drive->pending = result->pending;
 	if (result->size != 0) {
@@ -207,7 +213,7 @@ static void drive_end(Drive *drive, JobResult *result)
 	drive->handlers = (JobHandlers){0};
 	attempt_settle(drive, request, result->outcome);
 	if (!drive->gone) {
-		take_over_facts(drive, result);
+		take_over_facts(drive, request, result);
 		if (result->drive_key && result->outcome == OUTCOME_DONE) {
 			result->outcome = take_over_key(drive, request, result, &message);
 			if (message)

@@ -37,13 +37,20 @@ struct Journal {
 	JournalBuilder builder;
 };
 
+static void close_files(Journal *journal)
+{
+	for (int i = 0; i < 2; i++) {
+		if (journal->fds[i] >= 0)
+			journal->vfs->close(journal->vfs, journal->fds[i]);
+		journal->fds[i] = -1;
+	}
+}
+
 Journal *journal_free(Journal *journal)
 {
 	if (!journal)
 		return NULL;
-	for (int i = 0; i < 2; i++)
-		if (journal->fds[i] >= 0)
-			journal->vfs->close(journal->vfs, journal->fds[i]);
+	close_files(journal);
 	journal_builder_clear(&journal->builder);
 	return mfree(journal);
 }
@@ -128,6 +135,10 @@ int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8
 	if (r < 0)
 		return r;
 	r = open_files(journal, fs.f_flag & ST_RDONLY ? O_RDONLY : O_RDWR);
+	if (r == -EACCES) { /* a dry run may only read */
+		close_files(journal);
+		r = open_files(journal, O_RDONLY);
+	}
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(journal);
