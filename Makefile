@@ -261,7 +261,7 @@ $(O)/tests/crash/crash: $(call objects,tests/crash) $(CRASH_ENGINE) $(call lib,u
 	$(link)
 
 crash: $(O)/tests/crash/crash  ## every crash state of small runs on a model disk
-	@$< --jobs $$(nproc)
+	@$< --jobs $$(nproc) $(CRASH_ARGS)
 crash-long: $(O)/tests/crash/crash  ## the same, many more of them
 	@$< --jobs $$(nproc) --long
 
