@@ -243,6 +243,36 @@ static void decide_encrypt_untrusted(Case *c)
 		decide(c, ACTION_KEEP, REASON_EDITED);
 }
 
+/* Whether what stands in the source behind its recorded end is the scrub's, which reaches to the end of the
+ * last cluster: all of it, whatever of that has got to the medium, or a part that is pattern, or nothing yet.
+ * What somebody appended is not. 1, 0 or a negative errno. */
+static int tail_is_ours(Case *c)
+{
+	uint64_t cluster = c->run->context.cluster, size = c->finding->entry->size;
+	uint64_t now = (uint64_t)c->source.st.st_size, begin = size / SCRUB_SECTOR * SCRUB_SECTOR;
+	uint64_t end = (size + cluster - 1) / cluster * cluster;
+	uint8_t pattern[SCRUB_SECTOR], bytes[SCRUB_SECTOR];
+
+	if (now <= size || (c->scrub_key && now == end))
+		return 1;
+	if (!c->scrub_key || now > end)
+		return 0;
+	for (uint64_t offset = begin; offset < now; offset += SCRUB_SECTOR) {
+		size_t skip = offset < size ? (size_t)(size - offset) : 0;
+		ssize_t n = vfs_read_full(c->run->volume->vfs, c->source.fd, bytes, sizeof(bytes), offset);
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n <= skip)
+			continue;
+		scrub_pattern(c->scrub_key, offset, pattern, sizeof(pattern));
+		if (memcmp(bytes + skip, pattern + skip, (size_t)n - skip) != 0 &&
+			!sodium_is_zero(bytes + skip, (size_t)n - skip))
+			return 0;
+	}
+	return 1;
+}
+
 static void decide_encrypt_trusted(Case *c)
 {
 	const JournalEntry *entry = c->finding->entry;
@@ -262,6 +292,10 @@ static void decide_encrypt_trusted(Case *c)
 		decide(c, ACTION_NONE, REASON_INVALID);
 	} else {
 		r = compare_forms(c, &c->new);
+		if (r >= 0) {
+			r = tail_is_ours(c);
+			r = r == 0 ? -ESTALE : r;
+		}
 		if (r >= 0)
 			decide(c, ACTION_FINISH, REASON_INVALID);
 		else

@@ -72,6 +72,9 @@ class Points:
         self.calls_file = volume.drive.directory.parent / f"{volume.drive.directory.name}.calls"
         self.before = tree(volume.root)
         self.tried = self.not_reached = 0
+        volume.drive.unmount()
+        self.image = volume.drive.image.read_bytes()
+        volume.drive.mount()
 
     def traced(self, at, kind, flags=(), **fields):
         """Runs a job, killed before its call number `at`. Returns whether it got to its end, and its calls."""
@@ -95,6 +98,15 @@ class Points:
         """What a machine sees that the drive is plugged into next."""
         self.volume.drive.unmount()
         self.volume.drive.mount()
+
+    def start_again(self):
+        """The image as it was before anything was tried."""
+        drive = self.volume.drive
+        drive.unmount()
+        with open(drive.loop, "r+b") as device:
+            device.write(self.image)
+            os.fsync(device.fileno())
+        drive.mount()
 
     def pending(self):
         return run(self.volume.drive, "PROBE", uid=1234)["drive"]["pending"]
