@@ -202,7 +202,7 @@ vm-shell: vm-image  ## a shell in that machine, with sticks to plug and pull
 
 # ---- bench: what it costs beside cp, gocryptfs and age (tests/bench/README.md)
 DEPS_BENCH := gocryptfs age openssl coreutils e2fsprogs util-linux nbdkit libnbd-bin fuse3 udisks2 linux-perf strace \
-	python3 python3-pytest
+	python3 python3-pytest python3-dbus
 deps-bench: deps-build
 	$(call install-packages,$(DEPS_RUN) $(DEPS_BENCH))
 bench: deps-bench  ## speed beside cp, gocryptfs and age, on a medium in memory and on one as slow as a stick (as root)

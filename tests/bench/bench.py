@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 
+import busy
 import idle
 import report
 import rig
@@ -260,7 +261,7 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=TREE / os.environ.get("O", "build"))
     parser.add_argument("--quick", action="store_true", help="fewer files, a smaller file, 2 repetitions, nothing kept")
     parser.add_argument("--long", action="store_true", help="1,000,000 files too", default=bool(os.environ.get("BENCH_LONG")))
-    parser.add_argument("--only", help="of: small-memory small-stick large-memory large-stick many idle", default="")
+    parser.add_argument("--only", help="of: small-memory small-stick large-memory large-stick many idle busy", default="")
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--size", type=int, help="of the large file, in MiB")
     parser.add_argument("--batch-sizes", nargs="+", metavar="SIZE=WORKER", default=[])
@@ -286,11 +287,12 @@ def main():
                 "small-stick": lambda: small_files(table, directory, "stick", files, times),
                 "large-memory": lambda: large_file(table, directory, "memory", size, times),
                 "large-stick": lambda: large_file(table, directory, "stick", min(size, 128 * MIB), times),
+                "busy": lambda: busy.measure(table, options.build),
                 "idle": lambda: idle.measure(table, options.build),
                 "many": lambda: many_files(table, directory, 1000000 if options.long else 100000),
             }
             for work, measure in works.items():
-                if work in only or not only and not (options.quick and work in ("many", "idle")):
+                if work in only or not only and not (options.quick and work in ("many", "idle", "busy")):
                     raw[work] = measure()
     kept = options.build / "bench"
     kept.mkdir(parents=True, exist_ok=True)

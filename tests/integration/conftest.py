@@ -9,11 +9,11 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from testbed import paths
+from testbed import paths, tree
 from testbed.bus import Bus
 from testbed.container import Stack
 from testbed.drive import Drive
-from testbed.stick import MIB, Stick
+from testbed.stick import MIB, SLOW, Stick
 
 # Little memory makes the key derivation no quicker (it takes about a second), but lets several run.
 CONFIGURATION = r"""
@@ -89,6 +89,22 @@ def enrolled(drive):
     """The same, enrolled and unlocked."""
     drive.enroll()
     return drive
+
+
+@pytest.fixture
+def slow(make_drive):
+    """slow(filesystem) -> (drive, snapshot): enrolled, on a slow yankable stick, with plain files."""
+    def make(filesystem="ext4"):
+        # Little room makes small batches, so that there is a middle to be caught in.
+        drive = make_drive(filesystem, size=28 * MIB)
+        for number, size in enumerate([80000] * 150 + [1, 0, 200000, 70000]):
+            tree.write(drive.files, f"d{number % 7}/{number}", tree.content(number, size), mtime=1_500_000_000 + number)
+        tree.give(drive.files, 3001)
+        drive.replug(yankable=True, **SLOW)
+        before = tree.snapshot(drive.files)
+        drive.enroll()
+        return drive, before
+    return make
 
 
 @pytest.fixture(autouse=True)

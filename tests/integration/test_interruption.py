@@ -10,28 +10,7 @@ from testbed import tree
 from testbed.bus import Bus
 from testbed.drive import (CANCELLED, DONE, FAILED, INTERRUPTED, NO_SUCH_DRIVE, UNREACHABLE, Drive, end,
                            usbctl)
-from testbed.stick import MIB
-
-# So slow a stick (bits a second) that a run of these files takes some seconds: it can be caught in the middle.
-SLOW = {"filters": ["rate"], "parameters": ["rate=60M", "burstiness=0.25"]}
-FILES = [80000] * 150 + [1, 0, 200000, 70000]
-
-
-@pytest.fixture
-def slow(make_drive):
-    """slow(filesystem) -> (drive, snapshot): enrolled, on a slow yankable stick, with plain files."""
-    def make(filesystem="ext4"):
-        # Little room makes small batches, so that there is a middle to be caught in.
-        drive = make_drive(filesystem, size=28 * MIB)
-        for number, size in enumerate(FILES):
-            tree.write(drive.files, f"d{number % 7}/{number}", tree.content(number, size), mtime=1_500_000_000 + number)
-        tree.give(drive.files, 3001)
-        drive.replug(yankable=True, **SLOW)
-        before = tree.snapshot(drive.files)
-        drive.enroll()
-        return drive, before
-    return make
-
+from testbed.stick import SLOW
 
 def decrypted_copy(drive, machine):
     """What the drive holds, in plain, by way of decrypt --to; plain files as they are. {path: digest}"""

@@ -62,10 +62,41 @@ class Bus:
     def watch(self):
         return Watch(self)
 
+    def connection(self):
+        return Connection(self.stack.bus_address)
+
     def wait(self, what, condition, timeout=30):
         """Waits for a condition that changes with a signal of the daemon's; returns its value."""
         with self.watch() as watch:
             return watch.wait(what, condition, timeout)
+
+
+class Connection:
+    """A connection of one's own that stays: many questions in the time that busctl needs to start."""
+
+    def __init__(self, address):
+        import dbus
+        self.connection = dbus.bus.BusConnection(address)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
+    def call(self, path, interface, member, signature="", arguments=(), timeout=25):
+        return self.connection.call_blocking(NAME, path, interface, member, signature, arguments, timeout)
+
+    def ping(self):
+        """Asks the bus itself, not the daemon."""
+        self.connection.call_blocking("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetId",
+                                      "", ())
+
+    def get(self, path, interface, name):
+        return self.call(path, "org.freedesktop.DBus.Properties", "Get", "ss", (interface, name))
+
+    def get_all(self, path, interface):
+        return self.call(path, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
 
 
 class Watch:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sticks: partitioned images on loop devices, which udev takes for USB drives."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import re
 import struct
 import subprocess
 
@@ -14,6 +16,9 @@ from testbed.uevent import Uevents
 
 MIB = 1 << 20
 PARTITION_START = MIB
+
+# For plug(): so slow (bits a second) that a run of a few MiB takes seconds, and can be caught in the middle.
+SLOW = {"filters": ["rate"], "parameters": ["rate=60M", "burstiness=0.25"]}
 
 # How udisks2 would mount each. The FUSE filesystems keep no owners: uid and gid are the mount's.
 FILESYSTEMS = {
@@ -216,6 +221,16 @@ class Stick:
         self.unlock()
         self.stack.run(["losetup", "-d", f"/dev/{self.loop}"])
         self.forget_device()
+
+    @contextlib.contextmanager
+    def standing_still(self):
+        """While this lasts, a yankable stick answers nothing: whoever reads or writes it waits."""
+        server = ["-x", "-f", rf"nbdkit .* file {re.escape(self.inside)} .*"]
+        self.stack.run(["pkill", "-STOP", *server])
+        try:
+            yield
+        finally:
+            self.stack.run(["pkill", "-CONT", *server])
 
     def unlock(self):
         if self.lock is not None:
