@@ -239,6 +239,7 @@ static ExitCode join(Agent *agent)
 	if (r < 0 && bus_error_outcome(&error) == OUTCOME_BUSY) {
 		client_warn(agent->client,
 			"Another agent of yours asks for passphrases already; this one is not needed.");
+		(void)sd_notify(0, "READY=1"); /* a service that ends well before it is ready has failed */
 		return sd_event_exit(agent->event, CODE_DONE) < 0 ? CODE_FAILED : CODE_DONE;
 	}
 	if (r < 0)
@@ -279,15 +280,18 @@ static int on_signal(sd_bus_message *message, void *userdata, sd_bus_error *ret_
 	return 0;
 }
 
-/* The terminal for a pinentry without a desktop: the given one, or the agent's own. */
+/* The terminal for a pinentry without a desktop: the given one, the agent's own, or, for a service, which has
+ * none, the one that GnuPG's agent would ask on. */
 static int choose_terminal(Agent *agent)
 {
-	const char *given = agent->client->arguments.values[OPTION_TTYNAME];
+	const char *name = agent->client->arguments.values[OPTION_TTYNAME];
 	char own[64];
 
-	if (!given && ttyname_r(STDIN_FILENO, own, sizeof(own)) != 0)
+	if (!name)
+		name = ttyname_r(STDIN_FILENO, own, sizeof(own)) == 0 ? own : getenv("GPG_TTY");
+	if (!name || !*name)
 		return 0;
-	agent->ttyname = strdup(given ? given : own);
+	agent->ttyname = strdup(name);
 	return agent->ttyname ? 0 : -ENOMEM;
 }
 

@@ -37,7 +37,8 @@
 	X(NO_MOUNT, "no-mount", 0, NULL, "Do not ask udisks2 to mount drives.")                              \
 	X(PINENTRY, "pinentry", 0, "PROGRAM", "Ask for passphrases with PROGRAM. Default: pinentry.")        \
 	X(TTYNAME, "ttyname", 0, "TERMINAL",                                                                 \
-		"The terminal pinentry is to use where there is no desktop. Default: usbctl's own.")
+		"The terminal pinentry is to use where there is no desktop. Default: usbctl's own, "         \
+		"else $GPG_TTY.")
 
 typedef enum OptionId {
 #define OPTION_ENUMERATE(constant, name, letter, value, help) OPTION_##constant,

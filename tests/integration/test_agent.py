@@ -120,3 +120,68 @@ def test_one_agent_for_each_user(machine, agent):
 
 def test_the_user_unit_is_a_good_one(machine):
     machine.run(["systemd-analyze", "verify", "--user", "usbcrypt-agent.service"], user="alice")
+
+
+UNIT = "usbcrypt-agent.service"
+
+# What a desktop's own units do: graphical-session.target is not for starting by hand. It is up after the agent is, if
+# the agent is to come up with it.
+DESKTOP = f"""[Unit]
+BindsTo=graphical-session.target
+After=graphical-session.target {UNIT}
+"""
+
+
+@pytest.fixture
+def user_manager(machine):
+    """alice's own systemd, and a terminal of hers on which nothing else reads; the agent's unit as it is installed."""
+    def systemctl(*arguments, **options):
+        return machine.run(["systemctl", "--user", *arguments], user="alice", **options)
+
+    units = "/home/alice/.config/systemd/user"
+    machine.shell(f'mkdir -p {units}; printf %s "$1" >{units}/desktop.target', arguments=[DESKTOP], user="alice")
+    with machine.terminal(["sleep", "infinity"], user="alice") as terminal:
+        systemctl("daemon-reload")
+        systemctl("set-environment", f"GPG_TTY={terminal.name}")
+        try:
+            yield systemctl, terminal
+        finally:
+            systemctl("stop", "desktop.target", "graphical-session.target", UNIT)
+            systemctl("disable", UNIT)
+            systemctl("unset-environment", "GPG_TTY")
+            machine.run(["rm", "-r", units], user="alice")
+            systemctl("daemon-reload")
+            systemctl("reset-failed")
+
+
+def is_prompted(machine, terminal, drive):
+    """Plugs it in: the prompt appears on the terminal; typed into, it unlocks."""
+    drive.plug()
+    shown = terminal.expect(rb"\((/dev/\w+)")
+    assert shown[1].decode() == drive.stick.device
+    type_passphrase(terminal, PASSPHRASE)
+    drive.wait("it is unlocked", lambda p: not p["Locked"])
+    assert "horse battery" not in machine.run(["journalctl", "--no-pager", "-o", "export"]).stdout
+    return True
+
+
+def test_the_user_unit_asks_once_it_is_enabled_and_started(machine, user_manager, carried):
+    """As README.md has it."""
+    systemctl, terminal = user_manager
+    systemctl("enable", "--now", UNIT)
+    assert is_prompted(machine, terminal, carried)
+    # A second agent leaves it to this one; as a service it would not be started again and again.
+    second = machine.run(["systemd-run", "--user", "--wait", "--collect", "--quiet", "--property=Type=notify", "usbctl",
+                          "agent"], user="alice", check=False)
+    assert second.returncode == DONE
+
+
+def test_the_user_unit_comes_and_goes_with_the_desktop(machine, user_manager, carried):
+    systemctl, terminal = user_manager
+    systemctl("enable", UNIT)
+    assert systemctl("is-active", UNIT, check=False).stdout.strip() == "inactive"
+    systemctl("start", "desktop.target")
+    assert systemctl("is-active", UNIT).stdout.strip() == "active"
+    assert is_prompted(machine, terminal, carried)
+    systemctl("stop", "graphical-session.target")
+    assert systemctl("is-active", UNIT, check=False).stdout.strip() == "inactive"
