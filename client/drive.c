@@ -106,6 +106,7 @@ void drive_list_remove(DriveList *list, const char *object)
 int drive_read_object(sd_bus_message *m, Drive **ret_drive)
 {
 	_cleanup_drive_ Drive *drive = NULL;
+	Dict interfaces = {.entry = "sa{sv}"};
 	const char *object;
 	bool is_drive = false;
 	int r;
@@ -116,10 +117,7 @@ int drive_read_object(sd_bus_message *m, Drive **ret_drive)
 	r = drive_new(object, &drive);
 	if (r < 0)
 		return r;
-	r = sd_bus_message_enter_container(m, 'a', "{sa{sv}}");
-	if (r < 0)
-		return r;
-	while ((r = sd_bus_message_enter_container(m, 'e', "sa{sv}")) > 0) {
+	while ((r = dict_next(m, &interfaces)) > 0) {
 		const char *interface;
 
 		r = sd_bus_message_read_basic(m, 's', &interface);
@@ -133,13 +131,7 @@ int drive_read_object(sd_bus_message *m, Drive **ret_drive)
 		}
 		if (r < 0)
 			return r;
-		r = sd_bus_message_exit_container(m);
-		if (r < 0)
-			return r;
 	}
-	if (r < 0)
-		return r;
-	r = sd_bus_message_exit_container(m);
 	if (r < 0)
 		return r;
 	*ret_drive = is_drive ? TAKE_PTR(drive) : NULL;
@@ -155,26 +147,18 @@ static int by_device(const void *a, const void *b)
 
 static int read_list(sd_bus_message *m, DriveList *list)
 {
+	Dict objects = {.entry = "oa{sa{sv}}"};
 	int r;
 
-	r = sd_bus_message_enter_container(m, 'a', "{oa{sa{sv}}}");
-	if (r < 0)
-		return r;
-	while ((r = sd_bus_message_enter_container(m, 'e', "oa{sa{sv}}")) > 0) {
+	while ((r = dict_next(m, &objects)) > 0) {
 		_cleanup_drive_ Drive *drive = NULL;
 
 		r = drive_read_object(m, &drive);
-		if (r < 0)
-			return r;
-		if (drive) {
+		if (r >= 0 && drive)
 			r = drive_list_add(list, drive);
-			if (r < 0)
-				return r;
-			TAKE_PTR(drive);
-		}
-		r = sd_bus_message_exit_container(m);
 		if (r < 0)
 			return r;
+		TAKE_PTR(drive);
 	}
 	return r;
 }
@@ -223,6 +207,14 @@ ExitCode drive_refresh(Client *client, Drive *drive)
 		return code;
 	r = drive_read(drive, reply);
 	return r < 0 ? bus_fail_message(client, r) : CODE_DONE;
+}
+
+ExitCode drive_require_enrolled(const Client *client, const Drive *drive)
+{
+	if (drive->owner == DRIVE_OWNER_UNKNOWN || drive->enrolled)
+		return CODE_DONE;
+	return client_fail_outcome(
+		client, OUTCOME_NOT_ENROLLED, outcome_name(OUTCOME_NOT_ENROLLED), NULL, false);
 }
 
 char *drive_title(const Drive *drive)

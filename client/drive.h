@@ -45,6 +45,9 @@ int drive_read(Drive *drive, sd_bus_message *properties);
 /* Asks for all properties again. */
 ExitCode drive_refresh(Client *client, Drive *drive);
 
+/* Reports that it is not enrolled, if that is known. */
+ExitCode drive_require_enrolled(const Client *client, const Drive *drive);
+
 /* Reads what InterfacesAdded, or an entry of GetManagedObjects, says of one object: path and interfaces.
  * *ret_drive is NULL when it is no drive. */
 int drive_read_object(sd_bus_message *message, Drive **ret_drive);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mount.h"
 #include "passphrase.h"
-#include "polkit-agent.h"
 #include "target.h"
 #include "util/memory.h"
 #include "verb.h"
@@ -9,7 +8,6 @@
 ExitCode verb_enroll(Client *client)
 {
 	_cleanup_drive_ Drive *drive = NULL;
-	_cleanup_secret_ Secret *secret = NULL;
 	_cleanup_free_ char *title = NULL;
 	const char *suite = client->arguments.values[OPTION_SUITE];
 	ExitCode code;
@@ -26,19 +24,15 @@ ExitCode verb_enroll(Client *client)
 		client_warn(client,
 			"Mind: with aes-256-gcm this drive cannot be opened on machines whose processor has "
 			"no AES instructions. The default, xchacha20-poly1305, opens everywhere.");
-	title = drive_title(drive);
-	if (!title)
-		return client_fail_memory(client);
-	code = passphrase_get(client, title, true, &secret);
-	if (code != CODE_DONE)
-		return code;
-	polkit_agent_start(client);
-	code = passphrase_call(client, drive->object, "Enroll", secret,
-		OPTION_BIT(OPTION_SUITE) | OPTION_BIT(OPTION_TIMEOUT));
+	code = passphrase_call(
+		client, drive, "Enroll", true, OPTION_BIT(OPTION_SUITE) | OPTION_BIT(OPTION_TIMEOUT));
 	if (code == CODE_DONE)
 		code = drive_refresh(client, drive);
 	if (code != CODE_DONE)
 		return code;
+	title = drive_title(drive);
+	if (!title)
+		return client_fail_memory(client);
 	if (client->document)
 		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client,

@@ -197,9 +197,8 @@ ExitCode verb_header_backup(Client *client)
 	code = target_find_drive(client, a->words, a->n_words - 1, &drive);
 	if (code == CODE_DONE)
 		code = mount_ensure(client, drive);
-	if (code == CODE_DONE && drive->owner != DRIVE_OWNER_UNKNOWN && !drive->enrolled)
-		code = client_fail_outcome(
-			client, OUTCOME_NOT_ENROLLED, outcome_name(OUTCOME_NOT_ENROLLED), NULL, false);
+	if (code == CODE_DONE)
+		code = drive_require_enrolled(client, drive);
 	if (code == CODE_DONE)
 		code = read_better(client, drive, &header);
 	if (code == CODE_DONE)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "passphrase.h"
 
-#include "bus.h"
+#include "polkit-agent.h"
 #include "terminal.h"
 #include "util/fd.h"
 #include "util/io.h"
@@ -99,9 +99,9 @@ static bool same(const Secret *a, const Secret *b)
 	       sodium_memcmp(secret_view(a), secret_view(b), secret_size(a)) == 0;
 }
 
-static ExitCode ask(const Client *client, const char *title, bool twice, Secret **ret_secret)
+static ExitCode ask(const Client *client, const Drive *drive, bool twice, Secret **ret_secret)
 {
-	_cleanup_free_ char *prompt = NULL;
+	_cleanup_free_ char *title = drive_title(drive), *prompt = NULL;
 	_cleanup_close_ int fd = terminal_open();
 	int r;
 
@@ -110,7 +110,8 @@ static ExitCode ask(const Client *client, const char *title, bool twice, Secret 
 			"A passphrase is needed, and there is no terminal to ask on. Give --passphrase-file "
 			"FILE or "
 			"--passphrase-fd N.");
-	if (asprintf(&prompt, twice ? "New passphrase for %s: " : "Passphrase for %s: ", title) < 0) {
+	if (!title ||
+		asprintf(&prompt, twice ? "New passphrase for %s: " : "Passphrase for %s: ", title) < 0) {
 		prompt = NULL;
 		return client_fail_memory(client);
 	}
@@ -137,7 +138,7 @@ static ExitCode ask(const Client *client, const char *title, bool twice, Secret 
 		client, CODE_USAGE, "Usage", "The two passphrases did not match. Nothing was changed.");
 }
 
-ExitCode passphrase_get(const Client *client, const char *title, bool twice, Secret **ret_secret)
+static ExitCode get(const Client *client, const Drive *drive, bool twice, Secret **ret_secret)
 {
 	const Arguments *a = &client->arguments;
 	int r = secret_init();
@@ -148,7 +149,7 @@ ExitCode passphrase_get(const Client *client, const char *title, bool twice, Sec
 		return read_or_ask(client, a->passphrase_fd, ret_secret);
 	if (arguments_has(a, OPTION_PASSPHRASE_FILE))
 		return read_file(client, a->values[OPTION_PASSPHRASE_FILE], ret_secret);
-	return ask(client, title, twice, ret_secret);
+	return ask(client, drive, twice, ret_secret);
 }
 
 int passphrase_pipe(const Secret *secret, int *ret_fd)
@@ -168,18 +169,23 @@ int passphrase_pipe(const Secret *secret, int *ret_fd)
 	return 0;
 }
 
-ExitCode passphrase_call(
-	Client *client, const char *object, const char *member, const Secret *secret, unsigned options)
+ExitCode passphrase_call(Client *client, const Drive *drive, const char *member, bool twice, unsigned options)
 {
 	_cleanup_message_ sd_bus_message *call = NULL;
+	_cleanup_secret_ Secret *secret = NULL;
 	_cleanup_close_ int fd = -1;
 	ExitCode code;
 	int r;
 
-	code = bus_new_call(client, object, BUS_INTERFACE_DRIVE, member, &call);
+	code = get(client, drive, twice, &secret);
+	if (code != CODE_DONE)
+		return code;
+	polkit_agent_start(client);
+	code = bus_new_call(client, drive->object, BUS_INTERFACE_DRIVE, member, &call);
 	if (code != CODE_DONE)
 		return code;
 	r = passphrase_pipe(secret, &fd);
+	secret = secret_free(secret); /* not needed while the call lasts */
 	if (r >= 0)
 		r = sd_bus_message_append_basic(call, 'h', &fd);
 	if (r >= 0)

@@ -4,7 +4,24 @@
 #include "util/memory.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <stdio.h>
+
+int dict_next(sd_bus_message *m, Dict *dict)
+{
+	char contents[32];
+	int r;
+
+	(void)snprintf(contents, sizeof(contents), "{%s}", dict->entry);
+	r = dict->begun ? sd_bus_message_exit_container(m) : sd_bus_message_enter_container(m, 'a', contents);
+	if (r < 0)
+		return r;
+	dict->begun = true;
+	r = sd_bus_message_enter_container(m, 'e', dict->entry);
+	if (r != 0)
+		return r;
+	r = sd_bus_message_exit_container(m);
+	return r < 0 ? r : 0;
+}
 
 char **paths_free(char **paths)
 {
@@ -77,6 +94,7 @@ static int read_paths(sd_bus_message *m, char ***field)
 static int read_counts(sd_bus_message *m, NamedCount **field)
 {
 	_cleanup_(counts_freep) NamedCount *counts = NULL;
+	Dict dict = {.entry = "st"};
 	size_t n = 0, capacity = 0;
 	int r;
 
@@ -84,17 +102,13 @@ static int read_counts(sd_bus_message *m, NamedCount **field)
 	if (r < 0)
 		return r;
 	counts[0] = (NamedCount){0};
-	r = sd_bus_message_enter_container(m, 'a', "{st}");
-	if (r < 0)
-		return r;
-	while ((r = sd_bus_message_enter_container(m, 'e', "st")) > 0) {
+	while ((r = dict_next(m, &dict)) > 0) {
 		const char *name;
 		uint64_t value;
 
 		r = sd_bus_message_read(m, "st", &name, &value);
-		if (r < 0)
-			return r;
-		r = array_grow(&counts, &capacity, n + 2, sizeof(NamedCount));
+		if (r >= 0)
+			r = array_grow(&counts, &capacity, n + 2, sizeof(NamedCount));
 		if (r < 0)
 			return r;
 		counts[n].value = value;
@@ -102,13 +116,7 @@ static int read_counts(sd_bus_message *m, NamedCount **field)
 		if (!counts[n].name)
 			return -ENOMEM;
 		counts[++n] = (NamedCount){0};
-		r = sd_bus_message_exit_container(m);
-		if (r < 0)
-			return r;
 	}
-	if (r < 0)
-		return r;
-	r = sd_bus_message_exit_container(m);
 	if (r < 0)
 		return r;
 	counts_free(*field);
@@ -209,28 +217,19 @@ static int read_property(
 
 int properties_read(sd_bus_message *m, const PropertyField *fields, size_t n_fields, void *object)
 {
+	Dict dict = {.entry = "sv"};
 	int r;
 
-	r = sd_bus_message_enter_container(m, 'a', "{sv}");
-	if (r < 0)
-		return r;
-	while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+	while ((r = dict_next(m, &dict)) > 0) {
 		const char *name;
 
 		r = sd_bus_message_read_basic(m, 's', &name);
-		if (r < 0)
-			return r;
-		r = read_property(m, name, fields, n_fields, object);
-		if (r < 0)
-			return r;
-		r = sd_bus_message_exit_container(m);
+		if (r >= 0)
+			r = read_property(m, name, fields, n_fields, object);
 		if (r < 0)
 			return r;
 	}
-	if (r < 0)
-		return r;
-	r = sd_bus_message_exit_container(m);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 void properties_clear(const PropertyField *fields, size_t n_fields, void *object)

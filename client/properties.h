@@ -5,7 +5,18 @@
 
 #include "util/macro.h"
 
+#include <stdbool.h>
 #include <systemd/sd-bus.h>
+
+/* A dictionary that is being read: {.entry = "sv"}. */
+typedef struct Dict {
+	const char *entry;
+	bool begun;
+} Dict;
+
+/* 1: inside the next entry, which is to be read to its end; 0: there is none, and the dictionary has been
+ * left. */
+int dict_next(sd_bus_message *message, Dict *dict);
 
 typedef enum PropertyType {
 	PROPERTY_STRING, /* 's' or 'o' -> char *, owned */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mount.h"
 #include "passphrase.h"
-#include "polkit-agent.h"
 #include "target.h"
 #include "util/memory.h"
 #include "verb.h"
@@ -9,28 +8,21 @@
 ExitCode verb_unenroll(Client *client)
 {
 	_cleanup_drive_ Drive *drive = NULL;
-	_cleanup_secret_ Secret *secret = NULL;
 	_cleanup_free_ char *title = NULL;
 	ExitCode code;
 
 	code = target_find_drive(client, client->arguments.words, client->arguments.n_words, &drive);
 	if (code == CODE_DONE)
 		code = mount_ensure(client, drive);
+	if (code == CODE_DONE)
+		code = drive_require_enrolled(client, drive);
+	if (code == CODE_DONE)
+		code = passphrase_call(client, drive, "Unenroll", false, 0);
 	if (code != CODE_DONE)
 		return code;
-	if (drive->owner != DRIVE_OWNER_UNKNOWN && !drive->enrolled)
-		return client_fail_outcome(
-			client, OUTCOME_NOT_ENROLLED, outcome_name(OUTCOME_NOT_ENROLLED), NULL, false);
 	title = drive_title(drive);
 	if (!title)
 		return client_fail_memory(client);
-	code = passphrase_get(client, title, false, &secret);
-	if (code != CODE_DONE)
-		return code;
-	polkit_agent_start(client);
-	code = passphrase_call(client, drive->object, "Unenroll", secret, 0);
-	if (code != CODE_DONE)
-		return code;
 	if (client->document)
 		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client, "%s is no longer enrolled; usbcrypt's own files are gone from it.", title);

@@ -37,22 +37,37 @@ static int append_text(sd_bus_message *reply, const char *text)
 	return safe ? sd_bus_message_append(reply, "s", safe) : -ENOMEM;
 }
 
-static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
+static int append_id(sd_bus_message *reply, const Drive *drive)
+{
+	char id[DRIVE_ID_SIZE * 2 + 1] = "";
+
+	for (size_t i = 0; i < DRIVE_ID_SIZE && drive->enrolled; i++)
+		(void)snprintf(id + 2 * i, 3, "%02x", drive->id[i]);
+	return sd_bus_message_append(reply, "s", id);
+}
+
+static int append_mount_points(sd_bus_message *reply, const Drive *drive)
+{
+	int r = sd_bus_message_open_container(reply, 'a', "ay");
+
+	for (size_t i = 0; i < drive->n_mount_points && r >= 0; i++)
+		r = sd_bus_message_append_array(
+			reply, 'y', drive->mount_points[i], strlen(drive->mount_points[i]));
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
 	const Drive *drive = ((DriveFace *)userdata)->drive;
+	const char *transaction = drive->transaction ? transaction_bus_path(drive->transaction) : NULL;
 
 	(void)bus;
 	(void)path;
 	(void)interface;
 	(void)error;
-	if (strcmp(property, "Id") == 0) {
-		char id[DRIVE_ID_SIZE * 2 + 1] = "";
-
-		for (size_t i = 0; i < DRIVE_ID_SIZE && drive->enrolled; i++)
-			(void)snprintf(id + 2 * i, 3, "%02x", drive->id[i]);
-		return sd_bus_message_append(reply, "s", id);
-	}
+	if (strcmp(property, "Id") == 0)
+		return append_id(reply, drive);
 	if (strcmp(property, "Device") == 0)
 		return append_text(reply, drive->device->node);
 	if (strcmp(property, "Label") == 0)
@@ -66,84 +81,25 @@ static int get_text(sd_bus *bus, const char *path, const char *interface, const 
 			drive->pending == TRANSACTION_INVALID ? "" : transaction_kind_name(drive->pending));
 	if (strcmp(property, "Suite") == 0)
 		return sd_bus_message_append(reply, "s", suite_number_name(drive->suite));
-	return -ENOENT;
-}
-
-static int get_mount_points(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const Drive *drive = ((DriveFace *)userdata)->drive;
-	int r;
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	r = sd_bus_message_open_container(reply, 'a', "ay");
-	for (size_t i = 0; i < drive->n_mount_points && r >= 0; i++)
-		r = sd_bus_message_append_array(
-			reply, 'y', drive->mount_points[i], strlen(drive->mount_points[i]));
-	return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-static int get_boolean(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const Drive *drive = ((DriveFace *)userdata)->drive;
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)error;
-	return sd_bus_message_append(
-		reply, "b", strcmp(property, "Enrolled") == 0 ? drive->enrolled : !drive->unlocked);
-}
-
-static int get_owner(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	return sd_bus_message_append(reply, "u", ((DriveFace *)userdata)->drive->owner);
-}
-
-static int get_number(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const Drive *drive = ((DriveFace *)userdata)->drive;
-	uint64_t value = 0;
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)error;
+	if (strcmp(property, "MountPoints") == 0)
+		return append_mount_points(reply, drive);
+	if (strcmp(property, "Enrolled") == 0)
+		return sd_bus_message_append(reply, "b", drive->enrolled);
+	if (strcmp(property, "Locked") == 0)
+		return sd_bus_message_append(reply, "b", !drive->unlocked);
+	if (strcmp(property, "Owner") == 0)
+		return sd_bus_message_append(reply, "u", drive->owner);
 	if (strcmp(property, "Size") == 0)
-		value = drive->size;
-	else if (strcmp(property, "Free") == 0)
-		value = drive->free;
-	else if (strcmp(property, "LockAt") == 0)
-		value = drive_lock_at(drive);
-	else if (strcmp(property, "RetryAt") == 0)
-		value = drive_retry_at(drive);
-	return sd_bus_message_append(reply, "t", value);
-}
-
-static int get_transaction(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const Drive *drive = ((DriveFace *)userdata)->drive;
-	const char *transaction = drive->transaction ? transaction_bus_path(drive->transaction) : NULL;
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	return sd_bus_message_append(reply, "o", transaction ? transaction : "/");
+		return sd_bus_message_append(reply, "t", drive->size);
+	if (strcmp(property, "Free") == 0)
+		return sd_bus_message_append(reply, "t", drive->free);
+	if (strcmp(property, "Transaction") == 0)
+		return sd_bus_message_append(reply, "o", transaction ? transaction : "/");
+	if (strcmp(property, "LockAt") == 0)
+		return sd_bus_message_append(reply, "t", drive_lock_at(drive));
+	if (strcmp(property, "RetryAt") == 0)
+		return sd_bus_message_append(reply, "t", drive_retry_at(drive));
+	return -ENOENT;
 }
 
 #define EMITS SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
@@ -168,22 +124,22 @@ static const sd_bus_vtable vtable[] = {
 		SD_BUS_PARAM(transaction), drive_method_verify),
 	METHOD("Recover", "sa{sv}", SD_BUS_PARAM(mode) SD_BUS_PARAM(options), "o", SD_BUS_PARAM(transaction),
 		drive_method_recover),
-	SD_BUS_PROPERTY("Id", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Device", "s", get_text, 0, CONST),
-	SD_BUS_PROPERTY("Label", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("FilesystemType", "s", get_text, 0, CONST),
-	SD_BUS_PROPERTY("FilesystemUuid", "s", get_text, 0, CONST),
-	SD_BUS_PROPERTY("Pending", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Suite", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("MountPoints", "aay", get_mount_points, 0, EMITS),
-	SD_BUS_PROPERTY("Enrolled", "b", get_boolean, 0, EMITS),
-	SD_BUS_PROPERTY("Locked", "b", get_boolean, 0, EMITS),
-	SD_BUS_PROPERTY("Owner", "u", get_owner, 0, EMITS),
-	SD_BUS_PROPERTY("Size", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("Free", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("Transaction", "o", get_transaction, 0, EMITS),
-	SD_BUS_PROPERTY("LockAt", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("RetryAt", "t", get_number, 0, EMITS),
+	SD_BUS_PROPERTY("Id", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Device", "s", get_property, 0, CONST),
+	SD_BUS_PROPERTY("Label", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("FilesystemType", "s", get_property, 0, CONST),
+	SD_BUS_PROPERTY("FilesystemUuid", "s", get_property, 0, CONST),
+	SD_BUS_PROPERTY("Pending", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Suite", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("MountPoints", "aay", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Enrolled", "b", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Locked", "b", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Owner", "u", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Size", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Free", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Transaction", "o", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("LockAt", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("RetryAt", "t", get_property, 0, EMITS),
 	SD_BUS_VTABLE_END,
 };
 

@@ -44,41 +44,10 @@ static const char *result_name(const Transaction *transaction)
 	return transaction->state == TRANSACTION_ENDED ? outcome_name(transaction->outcome) : "";
 }
 
-static int get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
+static int append_counts(sd_bus_message *reply, const Transaction *transaction)
 {
-	const Transaction *transaction = ((TransactionFace *)userdata)->transaction;
-	const char *text = "";
+	int r = sd_bus_message_open_container(reply, 'a', "{st}");
 
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)error;
-	if (strcmp(property, "Kind") == 0)
-		text = transaction_kind_name(transaction->kind);
-	else if (strcmp(property, "State") == 0)
-		text = transaction_state_name(transaction->state);
-	else if (strcmp(property, "Phase") == 0)
-		text = phase_name(transaction->phase);
-	else if (strcmp(property, "Result") == 0)
-		text = result_name(transaction);
-	else if (strcmp(property, "Message") == 0)
-		text = transaction->message;
-	return sd_bus_message_append(reply, "s", text);
-}
-
-static int get_counts(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const Transaction *transaction = ((TransactionFace *)userdata)->transaction;
-	int r;
-
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	r = sd_bus_message_open_container(reply, 'a', "{st}");
 	for (int i = 0; i < COUNT_MAX && r >= 0; i++)
 		if (transaction->counts[i] > 0)
 			r = sd_bus_message_append(
@@ -86,49 +55,44 @@ static int get_counts(sd_bus *bus, const char *path, const char *interface, cons
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int get_drive(sd_bus *bus, const char *path, const char *interface, const char *property,
+static int get_property(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	return sd_bus_message_append(reply, "o", ((TransactionFace *)userdata)->drive_path);
-}
-
-static int get_owner(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	(void)bus;
-	(void)path;
-	(void)interface;
-	(void)property;
-	(void)error;
-	return sd_bus_message_append(reply, "u", ((TransactionFace *)userdata)->transaction->owner);
-}
-
-static int get_number(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *error)
-{
-	const ProgressRecord *progress = &((TransactionFace *)userdata)->transaction->progress;
-	uint64_t value = 0;
+	const TransactionFace *face = userdata;
+	const Transaction *transaction = face->transaction;
+	const ProgressRecord *progress = &transaction->progress;
 
 	(void)bus;
 	(void)path;
 	(void)interface;
 	(void)error;
+	if (strcmp(property, "Kind") == 0)
+		return sd_bus_message_append(reply, "s", transaction_kind_name(transaction->kind));
+	if (strcmp(property, "State") == 0)
+		return sd_bus_message_append(reply, "s", transaction_state_name(transaction->state));
+	if (strcmp(property, "Phase") == 0)
+		return sd_bus_message_append(reply, "s", phase_name(transaction->phase));
+	if (strcmp(property, "Result") == 0)
+		return sd_bus_message_append(reply, "s", result_name(transaction));
+	if (strcmp(property, "Message") == 0)
+		return sd_bus_message_append(reply, "s", transaction->message);
+	if (strcmp(property, "Counts") == 0)
+		return append_counts(reply, transaction);
+	if (strcmp(property, "Drive") == 0)
+		return sd_bus_message_append(reply, "o", face->drive_path);
+	if (strcmp(property, "Owner") == 0)
+		return sd_bus_message_append(reply, "u", transaction->owner);
 	if (strcmp(property, "FilesTotal") == 0)
-		value = progress->files_total;
-	else if (strcmp(property, "FilesDone") == 0)
-		value = progress->files_done;
-	else if (strcmp(property, "FilesFailed") == 0)
-		value = progress->files_failed;
-	else if (strcmp(property, "BytesTotal") == 0)
-		value = progress->bytes_total;
-	else if (strcmp(property, "BytesDone") == 0)
-		value = progress->bytes_done;
-	return sd_bus_message_append(reply, "t", value);
+		return sd_bus_message_append(reply, "t", progress->files_total);
+	if (strcmp(property, "FilesDone") == 0)
+		return sd_bus_message_append(reply, "t", progress->files_done);
+	if (strcmp(property, "FilesFailed") == 0)
+		return sd_bus_message_append(reply, "t", progress->files_failed);
+	if (strcmp(property, "BytesTotal") == 0)
+		return sd_bus_message_append(reply, "t", progress->bytes_total);
+	if (strcmp(property, "BytesDone") == 0)
+		return sd_bus_message_append(reply, "t", progress->bytes_done);
+	return -ENOENT;
 }
 
 /* ---- methods */
@@ -244,19 +208,19 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_NAMES("GetFailures", "uua{sv}",
 		SD_BUS_PARAM(from) SD_BUS_PARAM(max) SD_BUS_PARAM(options), "a(ayss)", SD_BUS_PARAM(failures),
 		method_get_failures, SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_PROPERTY("Kind", "s", get_text, 0, CONST),
-	SD_BUS_PROPERTY("State", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Phase", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Result", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Message", "s", get_text, 0, EMITS),
-	SD_BUS_PROPERTY("Counts", "a{st}", get_counts, 0, EMITS),
-	SD_BUS_PROPERTY("Drive", "o", get_drive, 0, CONST),
-	SD_BUS_PROPERTY("Owner", "u", get_owner, 0, CONST),
-	SD_BUS_PROPERTY("FilesTotal", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("FilesDone", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("FilesFailed", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("BytesTotal", "t", get_number, 0, EMITS),
-	SD_BUS_PROPERTY("BytesDone", "t", get_number, 0, EMITS),
+	SD_BUS_PROPERTY("Kind", "s", get_property, 0, CONST),
+	SD_BUS_PROPERTY("State", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Phase", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Result", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Message", "s", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Counts", "a{st}", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("Drive", "o", get_property, 0, CONST),
+	SD_BUS_PROPERTY("Owner", "u", get_property, 0, CONST),
+	SD_BUS_PROPERTY("FilesTotal", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("FilesDone", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("FilesFailed", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("BytesTotal", "t", get_property, 0, EMITS),
+	SD_BUS_PROPERTY("BytesDone", "t", get_property, 0, EMITS),
 	SD_BUS_SIGNAL_WITH_NAMES("Finished", "s", SD_BUS_PARAM(result), 0),
 	SD_BUS_VTABLE_END,
 };

@@ -175,6 +175,12 @@ def test_guessing_is_slowed_down(enrolled):
     # Also the right one has to wait; and it says until when.
     assert enrolled.unlock(expect=FAILED).result == "RateLimited"
     assert enrolled.properties["RetryAt"] > 0
+    # Nobody is asked for a passphrase that will not be looked at (there is no terminal here to ask on either).
+    assert enrolled.unlock(passphrase=None, expect=FAILED).result == "RateLimited"
+    # Each user's attempts count alone: RetryAt is the owner's.
+    enrolled.unlock(user="root", passphrase="not 7 this battery", expect=WRONG_PASSPHRASE)
+    enrolled.unlock(user="root")
+    assert not enrolled.properties["Locked"]
 
 
 def test_a_header_backup_is_an_exact_copy(machine, enrolled):
