@@ -81,13 +81,23 @@ def fuse_connections():
     return place
 
 
+def record_disk(name, connection):
+    """Notes an nbdfuse's connection for abort_disks(): by its number, and by the inode of its folder, which no later
+    connection of that number has."""
+    inode = (fuse_connections() / str(connection)).stat().st_ino
+    (paths.STATE / name / "fuse" / str(connection)).write_text(str(inode))
+
+
 def abort_disks(name):
     """Makes every request to a stack's nbdfuse disks fail from now on. When a container dies with a stick mounted,
     the kernel unmounts it as the last process ends, which may be the very nbdfuse that would have to answer: that one
     would wait for itself, and whoever calls sync() for it."""
     for record in (paths.STATE / name / "fuse").glob("*"):
+        connection = fuse_connections() / record.name
         try:
-            (fuse_connections() / record.name / "abort").write_text("1")
+            # Numbers are given again: it may be anybody's by now.
+            if str(connection.stat().st_ino) == record.read_text():
+                (connection / "abort").write_text("1")
         except OSError:
             pass
 

@@ -11,7 +11,7 @@ import re
 import struct
 import subprocess
 
-from testbed import container, paths
+from testbed import container, keeper, paths
 from testbed.uevent import Uevents
 
 MIB = 1 << 20
@@ -174,7 +174,7 @@ class Stick:
                 timeout 20 cat {self.fuse}.ready >/dev/null; rm {self.fuse}.ready""", arguments=nbdkit)
             # The keeper aborts this connection when the machine ends with the stick plugged in.
             connection = os.minor(int(self.stack.shell(f"stat -c %d {self.fuse}").stdout))
-            (paths.STATE / self.stack.name / "fuse" / str(connection)).write_text(self.name)
+            keeper.record_disk(self.stack.name, connection)
         self.loop = self.stack.shell(
             'losetup -fP --show "$1"', arguments=[backing]).stdout.strip().removeprefix("/dev/")
         # losetup's close makes every udevd on this kernel, other stacks' too, reread the partition table, which
