@@ -138,33 +138,36 @@ static void describe(const ProgressBar *bar, const ProgressState *state, char *t
 
 static void draw(ProgressBar *bar, const ProgressState *state)
 {
+	/* ASCII alone, so bytes are columns; the last column stays free, for some terminals wrap there. */
+	size_t columns = terminal_columns(STDERR_FILENO), room = columns > 0 ? columns - 1 : 0, used;
 	char text[LINE_SIZE / 2], line[LINE_SIZE], blocks[BAR_MAX + 1];
-	size_t columns = terminal_columns(STDERR_FILENO), room = columns > 0 ? columns - 1 : 0, fixed;
-	int done = percent(state), used;
-	char *comma;
+	int done = percent(state);
 
 	describe(bar, state, text, sizeof(text));
-	used = done < 0 ? snprintf(line, sizeof(line), "%s  ", title(state))
-			: snprintf(line, sizeof(line), "%s %3d%%  ", title(state), done);
-	fixed = (size_t)used + strlen(text);
-	if (done >= 0 && room >= fixed + 10) {
-		size_t width = MIN(room - fixed - 4, (size_t)BAR_MAX), full = width * (size_t)done / 100;
+	if (done < 0)
+		used = (size_t)snprintf(line, sizeof(line), "%s", title(state));
+	else
+		used = (size_t)snprintf(line, sizeof(line), "%s %3d%%", title(state), done);
+	if (used > room && done >= 0)
+		used = (size_t)snprintf(line, sizeof(line), "%d%%", done);
+	if (done >= 0 && room >= used + strlen(text) + 12) {
+		size_t width = MIN(room - used - strlen(text) - 6, (size_t)BAR_MAX),
+		       full = width * (size_t)done / 100;
 
 		memset(blocks, '#', full);
 		memset(blocks + full, '.', width - full);
 		blocks[width] = 0;
-		used += snprintf(line + used, sizeof(line) - (size_t)used, "[%s]  ", blocks);
+		used += (size_t)snprintf(line + used, sizeof(line) - used, "  [%s]", blocks);
 	}
-	(void)snprintf(line + used, sizeof(line) - (size_t)used, "%s", text);
-	/* ASCII alone, so bytes are columns; the last column stays free, for some terminals wrap there. What
-	 * does not fit is left out in whole parts. */
-	if (strlen(line) > room) {
-		line[MIN(room + 1, sizeof(line) - 1)] = 0;
-		comma = strrchr(line, ',');
-		if (comma)
-			*comma = 0;
+	/* What does not fit is left out in whole parts. */
+	for (const char *part = text, *end; *part; part = *end ? end + 2 : end) {
+		end = strstr(part, ", ") ?: part + strlen(part); /* numbers have commas, too */
+		if (used + 2 + (size_t)(end - part) > room)
+			break;
+		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%.*s",
+			part == text ? "  " : ", ", (int)(end - part), part);
 	}
-	(void)fprintf(stderr, "\r%.*s\033[K", (int)MIN(room, sizeof(line) - 1), line);
+	(void)fprintf(stderr, "\r%.*s\033[K", (int)MIN(room, used), line);
 	(void)fflush(stderr);
 	bar->drawn = true;
 }

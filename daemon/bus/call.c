@@ -77,20 +77,24 @@ static void call_run(Call *call)
 
 static void call_ask_next(Call *call);
 
-static void on_polkit(void *userdata, bool yes)
+static void on_polkit(void *userdata, PolkitAnswer answer)
 {
 	Call *call = userdata;
 	bool optional = call->optional[call->action];
 	const char *action = call->actions[call->action];
 
 	call->polkit = polkit_query_free(call->polkit);
-	if (!yes && !optional) {
+	if (answer != POLKIT_YES && !optional) {
 		log_notice("%s is not allowed to uid %u (%s)", sd_bus_message_get_member(call->message),
 			call->caller.uid, action);
-		call_fail(call, OUTCOME_NOT_AUTHORIZED, NULL);
+		call_fail(call, OUTCOME_NOT_AUTHORIZED,
+			answer == POLKIT_NOBODY_TO_ASK
+				? "This takes a password, and there is no polkit agent to ask for it."
+				: NULL);
 		return;
 	}
-	if (yes && call->request && call->request->kind == JOB_RECOVER && strcmp(action, "decrypt") == 0)
+	if (answer == POLKIT_YES && call->request && call->request->kind == JOB_RECOVER &&
+		strcmp(action, "decrypt") == 0)
 		call->request->flags |= JOB_MAY_DECRYPT;
 	call->action++;
 	call_ask_next(call);

@@ -22,7 +22,7 @@ struct PolkitQuery {
 	sd_bus *bus;
 	sd_bus_slot *slot;
 	char *cancellation;
-	void (*answered)(void *userdata, bool yes);
+	void (*answered)(void *userdata, PolkitAnswer answer);
 	void *userdata;
 	bool pending;
 };
@@ -73,15 +73,18 @@ static int on_answer(sd_bus_message *answer, void *userdata, sd_bus_error *error
 			r = sd_bus_message_read(answer, "bb", &authorized, &challenge);
 		if (r < 0) {
 			log_error("polkit's answer makes no sense, which means no");
-			authorized = 0;
+			authorized = challenge = 0;
 		}
 	}
-	query->answered(query->userdata, authorized != 0);
+	if (authorized)
+		query->answered(query->userdata, POLKIT_YES);
+	else
+		query->answered(query->userdata, challenge ? POLKIT_NOBODY_TO_ASK : POLKIT_NO);
 	return 0;
 }
 
 int polkit_ask(sd_bus_message *call, const char *action, const char *drive,
-	void (*answered)(void *userdata, bool yes), void *userdata, PolkitQuery **ret_query)
+	void (*answered)(void *userdata, PolkitAnswer answer), void *userdata, PolkitQuery **ret_query)
 {
 	static uint64_t last;
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *message = NULL;

@@ -12,11 +12,17 @@
 
 typedef struct PolkitQuery PolkitQuery;
 
+typedef enum PolkitAnswer {
+	POLKIT_NO,
+	POLKIT_NOBODY_TO_ASK, /* no: it takes a password, and no agent is there to ask for one */
+	POLKIT_YES,
+} PolkitAnswer;
+
 /* `action`: the last part of its name. `drive`: for the prompt's text; printable and short already (see
  * polkit_describe()); NULL: none. `answered` is called once, never from within, unless the query is freed
  * before; it may free the query, and has to, sometime. */
 int polkit_ask(sd_bus_message *call, const char *action, const char *drive,
-	void (*answered)(void *userdata, bool yes), void *userdata, PolkitQuery **ret_query);
+	void (*answered)(void *userdata, PolkitAnswer answer), void *userdata, PolkitQuery **ret_query);
 
 /* Also takes the question back from polkit, so that a prompt goes away. Accepts NULL, returns NULL. */
 PolkitQuery *polkit_query_free(PolkitQuery *query);

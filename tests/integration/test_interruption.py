@@ -8,8 +8,7 @@ import pytest
 
 from testbed import tree
 from testbed.bus import Bus
-from testbed.drive import (CANCELLED, DONE, FAILED, INTERRUPTED, NO_SUCH_DRIVE, UNREACHABLE, Drive, end,
-                           usbctl)
+from testbed.drive import CANCELLED, DONE, FAILED, INTERRUPTED, PARTIAL, end, usbctl
 from testbed.stick import SLOW
 
 def decrypted_copy(drive, machine):
@@ -18,7 +17,7 @@ def decrypted_copy(drive, machine):
     drive.decrypt("--to", target, expect=None)
     found = {}
     for root in (drive.files, machine.root / target[1:]):
-        for path, entry in tree.snapshot(root).items():
+        for path, entry in tree.snapshot(root, without=tree.torn(root)).items():
             if entry.digest and not path.endswith(tree.SUFFIX):
                 found[path] = entry.digest
     machine.run(["rm", "-rf", target])
@@ -71,6 +70,16 @@ def test_pulled_out_in_the_middle_it_recovers(machine, slow, filesystem, verb, m
     assert drive.encrypt(expect=INTERRUPTED).result == "Interrupted"
     all_there(drive, machine, before)
 
+    if torn := tree.torn(drive.files):
+        # ntfs-3g had written the name of a new file and not its record: only chkdsk, of which Linux has none, takes such a
+        # name away. Each is named; what it was to be a form of is there, and stays.
+        assert filesystem == "ntfs"
+        left = drive.recover(mode, expect=None)
+        assert left.code in (PARTIAL, INTERRUPTED)
+        assert {os.fsencode(path).removesuffix(tree.SUFFIX) for path in left.failures} >= {
+            path.removesuffix(tree.SUFFIX) for path in torn}
+        all_there(drive, machine, before)
+        return
     drive.recover(mode)
     assert drive.properties["Pending"] == ""
     if (verb, mode) in (("encrypt", "resume"), ("decrypt", "rollback")):

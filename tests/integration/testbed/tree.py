@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Trees of files: made, remembered, compared."""
 
+import errno
 import hashlib
 import os
 import random
@@ -56,9 +57,22 @@ def walk(root):
             yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def snapshot(root):
+def snapshot(root, without=()):
     root = os.fsencode(root)
-    return {path: Entry(os.path.join(root, path)) for path in walk(root)}
+    return {path: Entry(os.path.join(root, path)) for path in walk(root) if path not in without}
+
+
+def torn(root):
+    """Names that are there and lead to nothing: all that is asked of them is an I/O error."""
+    found = set()
+    for path in walk(root):
+        try:
+            os.lstat(os.path.join(os.fsencode(root), path))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            found.add(path)
+    return found
 
 
 def differences(before, after):
