@@ -68,5 +68,5 @@ int keyring_set_timeout(int32_t serial, unsigned timeout)
 void keyring_forget(int32_t serial)
 {
 	(void)keyctl_revoke(serial);
-	(void)keyctl_invalidate(serial);
+	(void)keyctl_unlink(serial, KEY_SPEC_SESSION_KEYRING);
 }

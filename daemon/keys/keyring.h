@@ -22,5 +22,6 @@ int keyring_read(int32_t serial, void *payload, size_t size);
 
 int keyring_set_timeout(int32_t serial, unsigned timeout);
 
-/* Revokes it (nobody can read it from now on) and then invalidates it (it is collected at once). */
+/* Revokes it (nobody can read it from now on) and then takes it out of the keyring, without which it would be
+ * collected five minutes later. Invalidating is refused for a revoked key. */
 void keyring_forget(int32_t serial);
