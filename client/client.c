@@ -85,15 +85,12 @@ void client_warn(const Client *client, const char *format, ...)
 {
 	_cleanup_free_ char *text = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, format);
-	n = vasprintf(&text, format, ap);
+	text = text_format(format, ap);
 	va_end(ap);
-	if (n < 0) {
-		text = NULL;
+	if (!text)
 		return;
-	}
 	if (client->document) {
 		cJSON *warnings = cJSON_GetObjectItem(client->document, "warnings");
 
@@ -123,15 +120,12 @@ ExitCode client_fail(const Client *client, ExitCode code, const char *result, co
 {
 	_cleanup_free_ char *text = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, format);
-	n = vasprintf(&text, format, ap);
+	text = text_format(format, ap);
 	va_end(ap);
-	if (n < 0) {
-		text = NULL;
+	if (!text)
 		return client_fail_memory(client);
-	}
 	fail_with(client, result, text);
 	return code;
 }

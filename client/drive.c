@@ -224,6 +224,16 @@ char *drive_title(const Drive *drive)
 	return text_safe(*drive->device ? drive->device : "?");
 }
 
+ExitCode drive_conclude(const Client *client, const Drive *drive, char **ret_title)
+{
+	*ret_title = drive_title(drive);
+	if (!*ret_title)
+		return client_fail_memory(client);
+	if (client->document)
+		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
+	return CODE_DONE;
+}
+
 const char *drive_state(const Drive *drive, char *buffer, size_t size)
 {
 	char when[TEXT_SHORT_SIZE];

@@ -56,6 +56,10 @@ int drive_read_object(sd_bus_message *message, Drive **ret_drive);
  */
 char *drive_title(const Drive *drive);
 
+/* What a verb about one drive ends with: puts the drive into the document, and returns its title for what is
+ * said of it. */
+ExitCode drive_conclude(const Client *client, const Drive *drive, char **ret_title);
+
 /* Its first mount point, or NULL; NULL for no drive, too. */
 static inline const char *drive_mount_point(const Drive *drive)
 {

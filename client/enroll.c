@@ -28,13 +28,10 @@ ExitCode verb_enroll(Client *client)
 		client, drive, "Enroll", true, OPTION_BIT(OPTION_SUITE) | OPTION_BIT(OPTION_TIMEOUT));
 	if (code == CODE_DONE)
 		code = drive_refresh(client, drive);
+	if (code == CODE_DONE)
+		code = drive_conclude(client, drive, &title);
 	if (code != CODE_DONE)
 		return code;
-	title = drive_title(drive);
-	if (!title)
-		return client_fail_memory(client);
-	if (client->document)
-		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client,
 		"%s is enrolled and unlocked. No file is encrypted yet: 'usbctl encrypt' does that.", title);
 	client_say(client,

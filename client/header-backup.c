@@ -203,16 +203,14 @@ ExitCode verb_header_backup(Client *client)
 		code = read_better(client, drive, &header);
 	if (code == CODE_DONE)
 		code = save(client, drive, &header, path);
+	if (code == CODE_DONE)
+		code = drive_conclude(client, drive, &title);
 	if (code != CODE_DONE)
 		return code;
 	shown = text_path(path, 0);
-	title = drive_title(drive);
-	if (!shown || !title)
+	if (!shown)
 		return client_fail_memory(client);
-	if (client->document) {
-		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
-		json_add_path(client->document, path);
-	}
+	json_add_path(client->document, path);
 	client_say(client,
 		"Saved to %s. If both copies on %s are lost, this one, put back as .usbcrypt/a/drive.json "
 		"and "

@@ -39,13 +39,10 @@ ExitCode verb_lock(Client *client)
 		code = lock(client, drive->object, BUS_INTERFACE_DRIVE, "Lock");
 	if (code == CODE_DONE)
 		code = drive_refresh(client, drive);
+	if (code == CODE_DONE)
+		code = drive_conclude(client, drive, &title);
 	if (code != CODE_DONE)
 		return code;
-	title = drive_title(drive);
-	if (!title)
-		return client_fail_memory(client);
-	if (client->document)
-		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client, "%s is %s.", title, drive->enrolled ? "locked" : "not enrolled");
 	return CODE_DONE;
 }

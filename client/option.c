@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "option.h"
 
+#include "text.h"
 #include "util/escape.h"
 #include "util/memory.h"
 #include "verb.h"
@@ -31,15 +32,12 @@ _printf_(3, 4) static int problem(char **ret_problem, const char *word, const ch
 	_cleanup_free_ char *quoted = NULL;
 	_cleanup_free_ char *start = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, format);
-	n = vasprintf(&start, format, ap);
+	start = text_format(format, ap);
 	va_end(ap);
-	if (n < 0) {
-		start = NULL;
+	if (!start)
 		return -ENOMEM;
-	}
 	if (!word) {
 		*ret_problem = TAKE_PTR(start);
 		return -EINVAL;

@@ -41,6 +41,13 @@ char *text_path(const char *path, size_t max)
 	return escape_bytes(path, strlen(path), max);
 }
 
+char *text_format(const char *format, va_list ap)
+{
+	char *text;
+
+	return vasprintf(&text, format, ap) < 0 ? NULL : text;
+}
+
 bool text_ends_sentence(const char *text)
 {
 	size_t length = strlen(text);

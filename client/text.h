@@ -6,6 +6,7 @@
 
 #include "util/macro.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 
 /* What the daemon has escaped for display already, with anything a terminal should not see escaped again, and
@@ -14,6 +15,9 @@ char *text_safe(const char *text);
 
 /* A path for a terminal: escaped, at most `max` bytes (0: all). */
 char *text_path(const char *path, size_t max);
+
+/* As vasprintf() makes it; NULL: out of memory. */
+char *text_format(const char *format, va_list ap) _printf_(1, 0);
 
 bool text_ends_sentence(const char *text);
 

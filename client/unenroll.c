@@ -18,13 +18,10 @@ ExitCode verb_unenroll(Client *client)
 		code = drive_require_enrolled(client, drive);
 	if (code == CODE_DONE)
 		code = passphrase_call(client, drive, "Unenroll", false, 0);
+	if (code == CODE_DONE)
+		code = drive_conclude(client, drive, &title);
 	if (code != CODE_DONE)
 		return code;
-	title = drive_title(drive);
-	if (!title)
-		return client_fail_memory(client);
-	if (client->document)
-		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client, "%s is no longer enrolled; usbcrypt's own files are gone from it.", title);
 	return CODE_DONE;
 }

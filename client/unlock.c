@@ -23,25 +23,20 @@ static ExitCode check_attempts(const Client *client, const Drive *drive)
 		text_duration((uint64_t)(retry - now) + 1, wait));
 }
 
-static ExitCode tell(const Client *client, const Drive *drive)
+static void tell(const Client *client, const Drive *drive, const char *title)
 {
-	_cleanup_free_ char *title = drive_title(drive);
 	char state[128];
 
-	if (!title)
-		return client_fail_memory(client);
-	if (client->document)
-		cJSON_AddItemToObject(client->document, "drive", drive_to_json(drive));
 	client_say(client, "%s is %s.", title, drive_state(drive, state, sizeof(state)));
 	if (*drive->pending)
 		client_warn(
 			client, "A run on it was interrupted. 'usbctl recover' explains what can be done.");
-	return CODE_DONE;
 }
 
 ExitCode verb_unlock(Client *client)
 {
 	_cleanup_drive_ Drive *drive = NULL;
+	_cleanup_free_ char *title = NULL;
 	ExitCode code;
 
 	code = target_find_drive(client, client->arguments.words, client->arguments.n_words, &drive);
@@ -55,5 +50,9 @@ ExitCode verb_unlock(Client *client)
 		code = passphrase_call(client, drive, "Unlock", false, OPTION_BIT(OPTION_TIMEOUT));
 	if (code == CODE_DONE)
 		code = drive_refresh(client, drive);
-	return code == CODE_DONE ? tell(client, drive) : code;
+	if (code == CODE_DONE)
+		code = drive_conclude(client, drive, &title);
+	if (code == CODE_DONE)
+		tell(client, drive, title);
+	return code;
 }
