@@ -21,7 +21,7 @@ DEPS_RUN   := systemd udev dbus polkitd libpam-systemd dbus-user-session crackli
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus util-linux e2fsprogs \
 	exfat-fuse exfatprogs ntfs-3g btrfs-progs dosfstools nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl procps
 DEPS_VM    := qemu-system-x86 mmdebstrap squashfs-tools busybox-static cpio kmod python3 python3-pytest dosfstools \
-	exfatprogs ntfs-3g e2fsprogs util-linux
+	exfatprogs ntfs-3g e2fsprogs util-linux nbdkit
 DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db valgrind shellcheck
 
 WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -192,7 +192,8 @@ vm-image: deps-vm  ## the virtual machine's kernel, initrd and root filesystem, 
 	$(Q)tests/vm/build-image $(O)/vm
 vm-test: vm-image  ## plug, encrypt, pull and cut the power of sticks in a virtual machine; VM_LONG=1 for all of it
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	@O=$(O) $(PYTHON) -B -m pytest -p no:cacheprovider -q --tb=short tests/vm $(VM_TESTS)
+	@O=$(O) $(PYTHON) -B -m pytest --rootdir tests/vm --confcutdir tests/vm -p no:cacheprovider \
+		-vv --tb=short tests/vm $(VM_TESTS)
 vm-shell: vm-image  ## a shell in that machine, with sticks to plug and pull
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	@O=$(O) $(PYTHON) -B tests/vm/shell

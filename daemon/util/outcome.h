@@ -28,7 +28,9 @@
 	X(BUSY, "Busy", "The drive is busy with another request. Try again when that has ended.")            \
 	X(NO_SPACE, "NoSpace", "There is not enough free space on the drive.")                               \
 	X(NO_MEMORY, "NoMemory", "There is not enough memory for the key derivation this drive asks for.")   \
-	X(READ_ONLY, "ReadOnly", "The drive is mounted read-only. 'usbctl decrypt --to DIR' still works.")   \
+	X(READ_ONLY, "ReadOnly",                                                                             \
+		"The drive is read-only. If it turned so by itself, as damaged ones do, unmount it, mount "  \
+		"it again and repeat this. 'usbctl decrypt --to DIR' works as it is.")                       \
 	X(TAMPERED, "Tampered", "What the drive holds was altered or is damaged. Nothing was changed.")      \
 	X(UNSUPPORTED, "Unsupported", "This drive needs something that this version does not know.")         \
 	X(RATE_LIMITED, "RateLimited", "Too many attempts. Wait, then try again.")                           \

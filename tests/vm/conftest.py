@@ -52,10 +52,13 @@ def factory():
 
 
 @pytest.fixture
-def make_vm(factory):
-    """make_vm() -> a machine that has just been switched on. All are switched off at the end."""
+def make_vm(factory, request):
+    """make_vm() -> a machine with no sticks in it. None that saw a failure is used again."""
     yield factory.make
-    factory.clear()
+    if getattr(request.node, "failed", False):
+        factory.clear()
+    for vm in factory.machines[:]:
+        factory.release(vm)
 
 
 @pytest.fixture
@@ -96,19 +99,19 @@ class Templates:
 
     def make(self, filesystem):
         drive = Drive(Stick.make(self.folder / filesystem, filesystem))
-        drive.plug(self.factory.make())
+        drive.plug(vm := self.factory.make())
         drive.call("make_tree")
         drive.call("make_many", "album", 60, 20000, "photo", 60)
         drive.call("make_many", "letters", 40, 3000)
         drive.enroll()
         drive.unplug()
         plain = self.copy(drive.stick, self.folder / f"{filesystem}-plain")
-        drive.plug(drive_vm := self.factory.machines[-1])
+        drive.plug(vm)
         before = drive.snapshot()
         drive.unlock()
         drive.encrypt()
         drive.unplug()
-        drive_vm.kill()
+        self.factory.release(vm)
         self.made[filesystem] = before, plain, drive.stick
 
     @staticmethod
@@ -137,9 +140,15 @@ def enrolled(templates, folder, make_vm):
     return lambda kind, encrypted=False: templates.get(kind, encrypted, folder / f"enrolled-{next(counter)}")
 
 
-# ---- the table
+# ---- what is printed at the end
 
 RESULTS = []
+TABLES = []  # (title, the head's lines, rows): what tests measured
+
+
+@pytest.fixture
+def tables():
+    return TABLES
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -153,6 +162,7 @@ def pytest_runtest_makereport(item, call):
         scenario = item.originalname.removeprefix("test_").replace("_", " ") + (f" [{', '.join(more)}]" if more else "")
         RESULTS.append((kind, scenario, "passed" if report.passed else "skipped" if report.skipped else "FAILED",
                         report.duration))
+    item.failed = getattr(item, "failed", False) or report.failed
     if report.failed and report.when == "call" and "factory" in item.fixturenames:
         for number, machine in enumerate(item.funcargs["factory"].machines):
             if machine.alive:
@@ -172,6 +182,13 @@ def pytest_terminal_summary(terminalreporter, config):
     write(f"{'filesystem':<14}{'scenario':<{width + 2}}{'result':<9}{'seconds':>7}")
     for kind, scenario, result, seconds in RESULTS:
         write(f"{kind:<14}{scenario:<{width + 2}}{result:<9}{seconds:7.1f}")
+    for title in dict.fromkeys(title for title, _, _ in TABLES):
+        write(f"\n{title}\n")
+        for index, (_, head, rows) in enumerate(table for table in TABLES if table[0] == title):
+            for line in () if index else head:
+                write(line)
+            for row in rows:
+                write("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
 def pytest_configure(config):

@@ -4,11 +4,12 @@
 import pytest
 
 from conftest import KINDS
-from machine.drive import DONE, PASSPHRASE, WRONG_PASSPHRASE
 
-FAT = ["vfat", "vfat+udisks", "exfat", "exfat+udisks"]
+DEFAULT = ["vfat+udisks", "exfat+udisks", "ext4", "ntfs+udisks"]
 
 
+@pytest.mark.parametrize("kind", [*DEFAULT, *(pytest.param(kind, marks=pytest.mark.long)
+                                              for kind in KINDS if kind not in DEFAULT)])
 def test_a_tree_encrypted_on_one_machine_is_decrypted_on_another(make_vm, make_drive, kind):
     first = make_vm()
     drive = make_drive(kind).plug(first)
@@ -39,8 +40,3 @@ def test_a_tree_encrypted_on_one_machine_is_decrypted_on_another(make_vm, make_d
     assert drive.properties["Pending"] == ""
     drive.unplug()
     assert drive.stick.fsck(drive.stick.image.parent)[0] == 0
-
-
-def pytest_generate_tests(metafunc):
-    if "kind" in metafunc.fixturenames:
-        metafunc.parametrize("kind", list(KINDS) if "machine" in metafunc.function.__name__ else FAT)

@@ -15,12 +15,14 @@ FLUSH, FUA, DISCARD = 1, 2, 4
 PIECE = 8  # sectors: what is written by one request may reach the medium in pieces
 
 
-def parse(path):
-    """Yields (first sector, data, flags). The superblock lags behind after a kill, so the entries decide."""
+def parse(path, start=0):
+    """Yields (first sector, data, flags), from an entry's position in the file on. The superblock lags behind after a
+    kill, so the entries decide."""
     with open(path, "rb") as file:
         magic, _, _, size = struct.unpack_from("<QQQI", file.read(SECTOR))
         if magic != MAGIC or size != SECTOR:
             raise ValueError(f"{path} is no log of writes")
+        file.seek(max(start, SECTOR))
         while len(head := file.read(SECTOR)) == SECTOR:
             sector, count, flags, length = struct.unpack_from("<QQQQ", head)
             if flags & DISCARD:
@@ -31,8 +33,9 @@ def parse(path):
             yield sector, data, flags
 
 
-def epochs(path):
-    """What was written between flushes: a list of lists of (sector, data) pieces, in the order of their requests."""
+def epochs(path, heeded=1):
+    """What was written between flushes: a list of lists of (sector, data) pieces, in the order of their requests. Of a stick
+    that lies about flushes only each `heeded`th counts."""
     found = [[]]
     for sector, data, flags in parse(path):
         if flags & FLUSH and found[-1]:
@@ -41,23 +44,24 @@ def epochs(path):
             found[-1].append((sector + start // SECTOR, data[start:start + PIECE * SECTOR]))
         if flags & FUA and data:
             found.append([])
-    return [epoch for epoch in found if epoch]
+    found = [epoch for epoch in found if epoch]
+    return [sum(found[n:n + heeded], []) for n in range(0, len(found), heeded)]
 
 
-def cost(path):
-    """{requests, sectors, flushes} of a log."""
+def cost(path, start=0):
+    """{requests, sectors, flushes} of a log, from a position in it on (its length, as long as nothing is under way)."""
     total = {"requests": 0, "sectors": 0, "flushes": 0}
-    for _, data, flags in parse(path):
+    for _, data, flags in parse(path, start):
         total["flushes"] += bool(flags & (FLUSH | FUA))
         total["requests"] += bool(data)
         total["sectors"] += len(data) // SECTOR
     return total
 
 
-def states(path, count, seed=1):
+def states(path, count, seed=1, heeded=1):
     """`count` different power cuts, as (epoch, pieces of it that reached the medium), by epoch: prefixes, single and
     double drops, random subsets; each epoch gets its share."""
-    sizes = [len(epoch) for epoch in epochs(path)]
+    sizes = [len(epoch) for epoch in epochs(path, heeded)]
     draw = random.Random(seed)
     chosen = set()
     for _ in range(count * 20):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import blocklog
+import fsck
 import tree
 
 HERE = "/usr/local/lib/explore"
@@ -20,7 +21,8 @@ UID = 3001
 BLOCK = 65536
 BLKFLSBUF = 0x1261
 SUBKEYS = {"METADATA_MAC": 1, "JOURNAL_MAC": 2, "FILE_ROOT": 3, "SCRUB_ROOT": 4}
-MOUNT = ["-o", f"rw,nosuid,nodev,uid={UID},gid={UID},fmask=0022,dmask=0022"]
+MOUNT = "rw,nosuid,nodev"
+OWNED = f",uid={UID},gid={UID},fmask=0022,dmask=0022"
 TRIES = 2
 
 
@@ -34,10 +36,10 @@ def load_worker():
 class Explorer:
     """One recorded run: the disk before it, the log of it, what the tree must be when it is plain."""
 
-    def __init__(self, base, log, filesystem, passphrase, before):
+    def __init__(self, base, log, filesystem, passphrase, before, heeded):
         self.worker = load_worker()
         self.filesystem, self.before = filesystem, before
-        self.epochs = blocklog.epochs(log)
+        self.epochs = blocklog.epochs(log, heeded)
         self.epoch = 0
         os.makedirs(POINT, exist_ok=True)
         with open(base, "rb") as file:
@@ -72,7 +74,8 @@ class Explorer:
     # ---- the disk
 
     def mount(self):
-        subprocess.run(["mount", "-t", self.filesystem, *MOUNT, self.loop, POINT], check=True)
+        subprocess.run(["mount", "-t", self.filesystem, "-o", MOUNT + OWNED * (self.filesystem != "ext4"), self.loop,
+                        POINT], check=True)
         with open("/proc/self/mountinfo") as file:
             self.mount_id = int(next(line.split()[0] for line in file if line.split()[4] == POINT))
 
@@ -108,8 +111,8 @@ class Explorer:
             record = worker.receive()
             if record and record[0] == "READY":
                 worker.send("KEYS", self.keys)
-                return worker.result()
-            return {"outcome": f"{record} {worker.log()}", "pending": 0}
+                return worker.result() | {"log": worker.log()}
+            return {"outcome": str(record), "log": worker.log()}
 
     # ---- what must hold
 
@@ -130,34 +133,35 @@ class Explorer:
                 for path in sorted(self.before.keys() | after.keys()) if self.before.get(path) != after.get(path)]
 
     def whole(self):
-        """Files that are there in no whole form: neither as they were, nor as something that decrypts to that."""
+        """Files that are there in no whole form: neither as they were, nor as something that decrypts to that. A cut may
+        leave a file under its short alias alone, so it is the content that counts."""
         shutil.rmtree(ELSEWHERE, ignore_errors=True)
         os.mkdir(ELSEWHERE)
         os.chown(ELSEWHERE, UID, UID)
         fd = os.open(ELSEWHERE, os.O_RDONLY | os.O_DIRECTORY)
         self.job("DECRYPT", ("HAS_TARGET",), target=fd)
         os.close(fd)
-        plain, sealed = self.snapshot(POINT), self.snapshot(ELSEWHERE)
-        return [path for path, entry in self.before.items() if entry[1] is not None and
-                all(there.get(path, [None] * 4)[3] != entry[3] for there in (plain, sealed))]
+        there = {entry[3] for root in (POINT, ELSEWHERE) for entry in self.snapshot(root).values()}
+        return [path for path, entry in self.before.items() if entry[1] is not None and entry[3] not in there]
 
     def fsck(self):
-        command = {"vfat": ["fsck.vfat", "-n"], "exfat": ["fsck.exfat", "-n"]}[self.filesystem]
-        done = subprocess.run([*command, self.loop], capture_output=True, text=True, errors="replace")
-        return done.stdout + done.stderr
+        """Returns (whether it is damaged, what the checker said)."""
+        status, said = fsck.check(self.filesystem, self.loop)
+        return fsck.is_damaged(self.filesystem, status, said), said
 
     def explore(self, epoch, kept, mode):
         """Returns what became of one state. Nothing is read before the recovery: reading a torn chain makes vfat turn
         read-only. Where it does so during the recovery, a person plugs the stick in again and has another go."""
         self.put(epoch, kept)
-        crossed = "share" in self.fsck()
-        outcomes, failures = [], []
+        crossed = self.filesystem != "ext4" and self.fsck()[0]
+        outcomes, failures, log = [], [], ""
         while len(outcomes) < TRIES and outcomes[-1:] != ["DONE"]:
             self.mount()
             try:
                 recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
                 outcomes.append(recovery["outcome"])
                 failures += recovery.get("failures", [])
+                log += recovery["log"]
                 differs = []
                 if outcomes[-1] == "DONE":
                     decrypted = self.job("DECRYPT")
@@ -167,20 +171,28 @@ class Explorer:
                     differs = self.whole()
             finally:
                 self.umount()
-        check = self.fsck()
-        return {"recovery": outcomes, "differs": differs, "crosslinks": "share" in check and not crossed,
+        damaged, check = self.fsck()
+        return {"recovery": outcomes, "differs": differs, "crosslinks": damaged and not crossed,
                 "failures": [[os.fsdecode(path), reason, error] for path, reason, error in failures],
-                "fsck": check[-400:]}
+                "log": log[-1000:], "fsck": check[-400:]}
 
 
 explorer = None
 
 
-def explore_begin(base, log, filesystem, passphrase, before):
+def explore_begin(base, log, filesystem, passphrase, before, heeded=1):
     global explorer
     os.makedirs("/run/explore", exist_ok=True)
-    explorer = Explorer(base, log, filesystem, passphrase, before)
+    explorer = Explorer(base, log, filesystem, passphrase, before, heeded)
     return [len(epoch) for epoch in explorer.epochs]
+
+
+def explore_end():
+    global explorer
+    if explorer:
+        subprocess.run(["losetup", "-d", explorer.loop], check=True)
+        shutil.rmtree("/run/explore")
+        explorer = None
 
 
 def explore(states):

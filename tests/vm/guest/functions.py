@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import tree
-from explore import explore, explore_begin
+from explore import explore, explore_begin, explore_end
 
 uevents = None  # set by the agent
 
@@ -45,6 +45,21 @@ def wait_node(serial, partition, timeout):
 def wait_gone(serial, timeout):
     return uevents.wait(f"stick {serial} is gone",
                         lambda: not glob.glob(f"/dev/disk/by-id/usb-*_{serial}-*"), timeout)
+
+
+# ---- the machine
+
+def reset():
+    """Leaves nothing of what a test did but warm caches."""
+    explore_end()
+    for mount in reversed(mounts()):
+        if mount["source"].startswith("/dev/sd") or mount["type"] == "9p":
+            subprocess.run(["umount", "-l", mount["point"]], check=True)
+    subprocess.run(["systemctl", "stop", "usbcryptd"], check=True)
+    for home in glob.glob("/home/*"):
+        for entry in os.scandir(home):
+            if not entry.name.startswith("."):
+                subprocess.run(["rm", "-rf", "--", entry.path], check=True)
 
 
 # ---- mounts
@@ -138,6 +153,16 @@ def wait_drive(node, wanted, timeout):
 
 # ---- trees
 
+def own(root, name):
+    """Gives what was made there, and the folders above it, to the drive's owner, where the filesystem knows any."""
+    uid = os.stat(root).st_uid
+    parts = os.fsencode(name).rstrip(b"/").split(b"/")
+    for count in range(1, len(parts) + 1):
+        path = os.path.join(os.fsencode(root), *parts[:count])
+        if os.lstat(path).st_uid != uid:
+            os.chown(path, uid, uid)
+
+
 def make_tree(root, sizes=None):
     tree.make(root, **({"sizes": sizes} if sizes else {}))
     subprocess.run(["sync", "-f", root], check=True)
@@ -158,6 +183,7 @@ def make_many(root, folder, count, size, prefix="photo", padding=0):
                 file.write(data)
                 left -= len(data)
         os.utime(name, ns=(1_500_000_000 * 10**9 + number * 2 * 10**9,) * 2)
+        own(root, os.path.relpath(name, root))
 
 
 def fill(root, name, leave):
@@ -180,11 +206,13 @@ def fill(root, name, leave):
                     raise
                 break
     os.utime(path, ns=(1_500_000_000 * 10**9,) * 2)
+    own(root, name)
     return size
 
 
 def write_file(root, name, data, mtime=1_500_000_000):
     tree.write(root, name, data.encode(errors="surrogateescape"), mtime=mtime)
+    own(root, name)
 
 
 def snapshot(root):
@@ -211,3 +239,13 @@ def space(root):
 def read_file(path, limit=1 << 20):
     with open(path, "rb") as file:
         return file.read(limit).decode(errors="surrogateescape")
+
+
+def own_names(root):
+    """What usbcrypt keeps on the drive."""
+    return glob.glob(".usbcrypt/**", root_dir=root, recursive=True)
+
+
+def read_hex(root, name, offset, size):
+    with open(os.path.join(root, name), "rb") as file:
+        return os.pread(file.fileno(), size, offset).hex()

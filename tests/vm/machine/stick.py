@@ -4,9 +4,12 @@
 import hashlib
 import os
 import secrets
+import socket
 import struct
 import subprocess
 import time
+
+import fsck
 
 MIB = 1 << 20
 PARTITION_START = MIB
@@ -33,7 +36,7 @@ class Stick:
         self.vm = None
         self.node = None  # "/dev/sda1" while plugged
         self.name = None  # QEMU's
-        self.log = None
+        self.server = None  # nbdkit, under a slow one
 
     # ---- the image
 
@@ -98,18 +101,37 @@ class Stick:
         """Checks an unplugged stick without changing it. Returns (exit status, what it said)."""
         assert self.vm is None
         copy = self.partition_copy(folder / f"{self.serial}.check")
-        command = {"vfat": ["fsck.vfat", "-n", "-v"], "exfat": ["fsck.exfat", "-n"], "ext4": ["e2fsck", "-n", "-f"],
-                   "ntfs": ["ntfsfix", "-n"]}[self.filesystem]
-        done = subprocess.run([*command, str(copy)], capture_output=True, text=True, errors="replace")
+        status, said = fsck.check(self.filesystem, copy)
         os.unlink(copy)
-        return done.returncode, done.stdout + done.stderr
+        return status, said
 
     # ---- the bus
 
-    def layers(self, faults=None, log=None):
-        """The block nodes from the image up, and the name of the topmost. `faults`: blkdebug's rules."""
-        nodes = [{"driver": "file", "node-name": f"{self.name}-file", "filename": str(self.image),
-                  "cache": {"no-flush": True}, "locking": "off"}]
+    def serve_slowly(self, rate, latency):
+        """Serves the image at so many bytes a second each way, each write that many seconds late: nbdkit's filters add
+        the two up, as a stick does; QEMU's throttling takes the longer one."""
+        path = self.image.with_suffix(".socket")
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listening:  # nbdkit gets it as systemd would pass it on
+            listening.bind(str(path))
+            listening.listen()
+            self.server = subprocess.Popen(
+                ["bash", "-c", f'exec 3<&{listening.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "bash",
+                 "nbdkit", "--foreground", "--exit-with-parent", "--newstyle", "--filter=noparallel", "--filter=rate",
+                 "--filter=delay", "file", str(self.image), f"rate={rate * 8}", "burstiness=0.05",
+                 f"delay-write={int(latency * 1000)}ms"],
+                stdin=subprocess.DEVNULL, pass_fds=[listening.fileno()])
+        return path
+
+    def layers(self, faults=None, log=None, slow=None):
+        """The block nodes from the image up; the last is what is plugged in. `faults`: blkdebug's rules; `slow`: bytes a
+        second, and seconds for a write."""
+        if slow:
+            nodes = [{"driver": "nbd", "node-name": f"{self.name}-file",
+                      "server": {"type": "unix", "path": str(self.serve_slowly(*slow))}}]
+        else:
+            nodes = [{"driver": "file", "node-name": f"{self.name}-file", "filename": str(self.image),
+                      "cache": {"no-flush": True}, "locking": "off"}]
         if faults is not None:
             nodes.append({"driver": "blkdebug", "node-name": f"{self.name}-faults", "image": f"{self.name}-file",
                           "inject-error": faults})
@@ -122,17 +144,12 @@ class Stick:
         nodes.append({"driver": "raw", "node-name": self.name, "file": nodes[-1]["node-name"]})
         return nodes
 
-    def plug(self, vm, read_only=False, faults=None, log=None, throttle=None, wait=True):
+    def plug(self, vm, read_only=False, faults=None, log=None, slow=None, wait=True):
         """Plugs it in; waits until udev has dealt with it."""
         assert self.vm is None
         self.vm = vm
         self.name = "s" + secrets.token_hex(4)
-        self.nodes = self.layers(faults, log)
-        if throttle:
-            vm.qmp.run("object-add", qom_type="throttle-group", id=f"{self.name}-limits", limits=throttle)
-            self.nodes[-1]["node-name"] = f"{self.name}-raw"
-            self.nodes.append({"driver": "throttle", "node-name": self.name, "file": f"{self.name}-raw",
-                               "throttle-group": f"{self.name}-limits"})
+        self.nodes = self.layers(faults, log, slow)
         for node in self.nodes:
             if read_only:
                 node["read-only"] = True
@@ -156,8 +173,13 @@ class Stick:
         self.forget()
 
     def forget(self):
+        """It is in no machine any more."""
         self.vm.sticks.remove(self)
         self.vm = self.node = None
+        if self.server:
+            self.server.kill()
+            self.server.wait()
+            self.server = None
 
     def written(self):
         """How many write requests it has seen since it was plugged in."""
