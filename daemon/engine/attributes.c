@@ -47,6 +47,11 @@ Attributes *attributes_free(Attributes *attributes)
 	return mfree(attributes);
 }
 
+bool attributes_are_read_only(const Attributes *attributes)
+{
+	return attributes->present & ATTRIBUTE_MODE && !(attributes->mode & 0222);
+}
+
 bool attributes_path_is_valid(const char *path, size_t size)
 {
 	if (size == 0 || size > ATTRIBUTES_PATH_MAX || memchr(path, 0, size))

@@ -60,6 +60,9 @@ void attributes_clear(Attributes *attributes);
  * letters: FAT does not tell them apart). */
 bool attributes_path_is_valid(const char *path, size_t size);
 
+/* Whether nobody may write to the file they describe. */
+bool attributes_are_read_only(const Attributes *attributes);
+
 /* To type-length-values, the same bytes for the same attributes whatever the order of the xattrs. -EINVAL: a
  * value is out of bounds or two xattrs have one name. -EMSGSIZE: path or xattrs are too long or too many.
  * *ret_bytes is the caller's to free. */

@@ -27,6 +27,7 @@ typedef struct Case {
 	const ScrubKey *scrub_key;
 	Workspace scratch;  /* for the form that is compared with the one being decrypted */
 	bool zeros_explain; /* a hole that was never written counts as ours */
+	bool writable;      /* the plaintext of the encrypted form, once that has been looked at, is */
 } Case;
 
 static void decide(Case *c, Action action, Reason reason)
@@ -80,10 +81,13 @@ static int open_cipher(Case *c, const Form *cipher, Cipherfile **ret_file, Strea
 	const HeadKeys keys = {volume->file_root, volume->drive_id, volume->epoch};
 	_cleanup_attributes_ Attributes *attributes = NULL;
 	Reason reason;
+	int r;
 
 	*ret_stream = (Stream){.vfs = volume->vfs, .in_fd = cipher->fd, .out_fd = -1, .userdata = c};
-	return stream_read_head(volume->vfs, cipher->fd, false, (uint64_t)cipher->st.st_size, &keys,
+	r = stream_read_head(volume->vfs, cipher->fd, false, (uint64_t)cipher->st.st_size, &keys,
 		c->workspace, ret_file, &attributes, &ret_stream->plain_size, &reason);
+	c->writable = r >= 0 && !attributes_are_read_only(attributes);
+	return r;
 }
 
 /* Whether the encrypted form is whole, and the very one that was listed. */
@@ -102,8 +106,8 @@ static bool cipher_is_whole(Case *c, const Form *cipher)
 	       memcmp(stream.last_tag, c->finding->entry->last_tag, SUITE_TAG_SIZE) == 0;
 }
 
-/* Whether a plain form of `size` bytes is what was read, or written, by its content tag. A negative errno: it
- * cannot be read. */
+/* Whether the first `size` bytes of a plain form are what was read, or written, by their content tag. A
+ * negative errno: they cannot be read. */
 static int plain_is_whole(Case *c, const Form *plain, uint64_t size)
 {
 	const JournalEntry *entry = c->finding->entry;
@@ -112,12 +116,13 @@ static int plain_is_whole(Case *c, const Form *plain, uint64_t size)
 		.in_fd = plain->fd,
 		.out_fd = -1,
 		.plain_size = size,
+		.prefix = true,
 		.tagger = {.key = c->run->tag_key, .serial = entry->serial},
 		.helpers = c->run->context.helpers,
 	};
 	int r;
 
-	if ((uint64_t)plain->st.st_size != size)
+	if ((uint64_t)plain->st.st_size < size)
 		return false;
 	r = stream_tag(&stream, c->workspace);
 	if (r < 0)
@@ -215,48 +220,40 @@ static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
 	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
 }
 
-/* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
- * as recorded, and the content is not. Or its time alone has got to the medium, and the content is. */
-static bool source_is_untouched(Case *c)
+/* Whether a scrub, and nobody else, has made the source longer: by the mark it leaves on its entry, or, where
+ * it reaches to the very end of the last cluster, by its pattern before. */
+static int is_marked(Case *c, bool at_end)
 {
 	const JournalEntry *entry = c->finding->entry;
+	int r;
 
-	if (c->scrub_key)
-		return plain_is_whole(c, &c->source, entry->size) > 0;
-	return as_recorded(&c->source, entry->size, &entry->mtime);
-}
-
-static void decide_encrypt_untrusted(Case *c)
-{
-
-	if (!c->source.present && !c->new.present)
-		decide(c, ACTION_REPORT, REASON_GONE);
-	else if (!c->source.present)
-		decide(c, ACTION_KEEP,
-			REASON_PENDING); /* never "done": its clusters may be free for the taking */
-	else if (!c->new.present)
-		decide(c, ACTION_NONE, REASON_INVALID);
-	else if (source_is_untouched(c) || head_is_of_this(c, c->finding->replacement->entry.new_name,
-						   (uint64_t)c->new.st.st_size) == -EBADMSG)
-		decide(c, ACTION_DROP_NEW, REASON_INVALID);
-	else
-		decide(c, ACTION_KEEP, REASON_EDITED);
+	if (times_match(&c->source.st.st_mtim, &entry->mtime) ||
+		(c->run->context.unordered && !(c->source.st.st_mode & S_IWUSR) && !entry->read_only))
+		return 1;
+	if (!at_end)
+		return 0;
+	r = scrub_recognize(c->run->volume->vfs, c->source.fd, entry->size, c->scrub_key, c->workspace);
+	return r < 0 ? r : r == SCRUB_SOME;
 }
 
 /* Whether what stands in the source behind its recorded end is the scrub's, which reaches to the end of the
- * last cluster: all of it, whatever of that has got to the medium, or a part that is pattern, or nothing yet.
- * What somebody appended is not. 1, 0 or a negative errno. */
+ * last cluster: marked as that, or pattern, or nothing yet. What somebody appended is not. 1, 0 or a negative
+ * errno. */
 static int tail_is_ours(Case *c)
 {
 	uint64_t cluster = c->run->context.cluster, size = c->finding->entry->size;
 	uint64_t now = (uint64_t)c->source.st.st_size, begin = size / SCRUB_SECTOR * SCRUB_SECTOR;
 	uint64_t end = (size + cluster - 1) / cluster * cluster;
 	uint8_t pattern[SCRUB_SECTOR], bytes[SCRUB_SECTOR];
+	int r;
 
-	if (now <= size || (c->scrub_key && now == end))
+	if (now <= size)
 		return 1;
 	if (!c->scrub_key || now > end)
 		return 0;
+	r = is_marked(c, now == end);
+	if (r != 0)
+		return r;
 	for (uint64_t offset = begin; offset < now; offset += SCRUB_SECTOR) {
 		size_t skip = offset < size ? (size_t)(size - offset) : 0;
 		ssize_t n = vfs_read_full(c->run->volume->vfs, c->source.fd, bytes, sizeof(bytes), offset);
@@ -271,6 +268,42 @@ static int tail_is_ours(Case *c)
 			return 0;
 	}
 	return 1;
+}
+
+/* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
+ * as recorded, and the content is not. Or its time and size alone have got to the medium, and the content is:
+ * they are put back. */
+static bool source_is_untouched(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	const struct timespec *now = &c->source.st.st_mtim;
+	bool read_only = !(c->source.st.st_mode & S_IWUSR);
+
+	if (!c->scrub_key && !as_recorded(&c->source, entry->size, &entry->mtime))
+		return false;
+	if (c->scrub_key && (plain_is_whole(c, &c->source, entry->size) <= 0 || tail_is_ours(c) <= 0))
+		return false;
+	c->finding->replacement->restore =
+		c->run->context.scrub &&
+		((uint64_t)c->source.st.st_size != entry->size || now->tv_sec != entry->mtime.tv_sec ||
+			now->tv_nsec != entry->mtime.tv_nsec || read_only != entry->read_only);
+	return true;
+}
+
+static void decide_encrypt_untrusted(Case *c)
+{
+	if (!c->source.present && !c->new.present)
+		decide(c, ACTION_REPORT, REASON_GONE);
+	else if (!c->source.present)
+		decide(c, ACTION_KEEP,
+			REASON_PENDING); /* never "done": its clusters may be free for the taking */
+	else if (!c->new.present)
+		decide(c, ACTION_NONE, REASON_INVALID);
+	else if (source_is_untouched(c) || head_is_of_this(c, c->finding->replacement->entry.new_name,
+						   (uint64_t)c->new.st.st_size) == -EBADMSG)
+		decide(c, ACTION_DROP_NEW, REASON_INVALID);
+	else
+		decide(c, ACTION_KEEP, REASON_EDITED);
 }
 
 static void decide_encrypt_trusted(Case *c)
@@ -311,7 +344,7 @@ static int decide_encrypt(Case *c)
 			c->scrub_key, c->workspace);
 
 		if (r == SCRUB_SOME) {
-			c->finding->trusted = true;
+			c->finding->trusted = c->finding->promoted = true;
 		} else if (r < 0) {
 			/* It cannot be read: whether its new file can be trusted stays open. */
 			decide(c, ACTION_KEEP, REASON_PENDING);
@@ -334,6 +367,9 @@ static bool new_is_ours(Case *c)
 	int r;
 
 	if (as_recorded(&c->new, entry->new_size, &entry->new_mtime) || c->new.st.st_size == 0)
+		return true;
+	/* It is read-only until it is complete. */
+	if (c->run->context.unordered && c->writable && !(c->new.st.st_mode & 0222))
 		return true;
 	c->zeros_explain = true;
 	r = (uint64_t)c->new.st.st_size <= entry->new_size ? compare_forms(c, &c->source) : -ESTALE;
@@ -359,6 +395,7 @@ static void decide_decrypt_untrusted(Case *c)
 
 static void decide_decrypt_trusted(Case *c)
 {
+	const JournalEntry *entry = c->finding->entry;
 	int r;
 
 	if (!c->source.present)
@@ -368,7 +405,9 @@ static void decide_decrypt_trusted(Case *c)
 		decide(c, ACTION_NONE, REASON_INVALID);
 	else if (!c->run->may_decrypt)
 		decide(c, ACTION_KEEP, REASON_PENDING);
-	else if ((r = plain_is_whole(c, &c->new, c->finding->entry->new_size)) > 0)
+	else if ((r = (uint64_t)c->new.st.st_size == entry->new_size
+				 ? plain_is_whole(c, &c->new, entry->new_size)
+				 : false) > 0)
 		decide(c, ACTION_FINISH, REASON_INVALID);
 	else
 		decide(c, r < 0 ? ACTION_KEEP : ACTION_REPORT, r < 0 ? REASON_PENDING : REASON_EDITED);

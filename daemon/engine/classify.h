@@ -18,7 +18,8 @@ typedef enum Action {
 
 typedef struct Finding {
 	const JournalEntry *entry;
-	bool trusted; /* a barrier has passed since its new file was written */
+	bool trusted;  /* a barrier has passed since its new file was written */
+	bool promoted; /* as its source's scrub pattern proves, not the journal */
 	size_t order;
 	Action action;
 	Reason reason; /* why it is named; REASON_INVALID: it is not */

@@ -98,6 +98,14 @@ int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes
 		if (is_failure(r) && result == 0)
 			result = r;
 	}
+	/* Before the write bits: who may write to it finds it complete. */
+	if (attributes->present & ATTRIBUTE_MTIME) {
+		struct timespec mtime = {attributes->mtime_sec, attributes->mtime_nsec};
+
+		r = vfs->set_mtime(vfs, fd, &mtime);
+		if (r < 0 && result == 0)
+			result = r;
+	}
 	if (attributes->present & ATTRIBUTE_MODE) {
 		r = vfs->chmod(vfs, fd, owned ? mode : mode & 01777);
 		if (is_failure(r) && result == 0)
@@ -106,13 +114,6 @@ int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes
 	if (attributes->present & ATTRIBUTE_FAT) {
 		r = vfs->set_fat_attributes(vfs, fd, attributes->fat);
 		if (is_failure(r) && result == 0)
-			result = r;
-	}
-	if (attributes->present & ATTRIBUTE_MTIME) {
-		struct timespec mtime = {attributes->mtime_sec, attributes->mtime_nsec};
-
-		r = vfs->set_mtime(vfs, fd, &mtime);
-		if (r < 0 && result == 0)
 			result = r;
 	}
 	return result;

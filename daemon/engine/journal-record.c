@@ -33,6 +33,7 @@
 #include <errno.h>
 #include <sodium.h>
 
+#define NSEC_READ_ONLY  (UINT32_C(1) << 31) /* in an entry's nanoseconds, which leave two bits free */
 #define MAGIC           "UCRJRNL1"
 #define FIXED_SIZE      148
 #define PATH_LENGTH_MAX ATTRIBUTES_PATH_MAX
@@ -109,7 +110,8 @@ static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 	entry->serial = get_le64(p + 0);
 	entry->size = get_le64(p + 8);
 	entry->mtime.tv_sec = (time_t)get_le64(p + 16);
-	entry->mtime.tv_nsec = (long)get_le32(p + 24);
+	entry->mtime.tv_nsec = (long)(get_le32(p + 24) & ~NSEC_READ_ONLY);
+	entry->read_only = get_le32(p + 24) & NSEC_READ_ONLY;
 	entry->new_size = get_le64(p + 28);
 	entry->new_mtime.tv_sec = (time_t)get_le64(p + 36);
 	entry->new_mtime.tv_nsec = (long)get_le32(p + 44);
@@ -311,7 +313,7 @@ int journal_builder_add(JournalBuilder *builder, JournalList list, const Journal
 	put_le64(p + 0, entry->serial);
 	put_le64(p + 8, entry->size);
 	put_le64(p + 16, (uint64_t)entry->mtime.tv_sec);
-	put_le32(p + 24, (uint32_t)entry->mtime.tv_nsec);
+	put_le32(p + 24, (uint32_t)entry->mtime.tv_nsec | (entry->read_only ? NSEC_READ_ONLY : 0));
 	put_le64(p + 28, entry->new_size);
 	put_le64(p + 36, (uint64_t)entry->new_mtime.tv_sec);
 	put_le32(p + 44, (uint32_t)entry->new_mtime.tv_nsec);

@@ -35,6 +35,7 @@ typedef struct JournalEntry {
 	uint64_t serial; /* of this file in its run: half of its content tag's key */
 	uint64_t size;   /* the source */
 	struct timespec mtime;
+	bool read_only;    /* the source's owner may not write to it */
 	uint64_t new_size; /* the new file; its mtime where it is a plaintext */
 	struct timespec new_mtime;
 	uint8_t last_tag[SUITE_TAG_SIZE]; /* of the encrypted one's last chunk; zero before it is sealed */

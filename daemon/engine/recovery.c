@@ -94,6 +94,38 @@ static int list_findings(Recovery *recovery)
 	return 0;
 }
 
+/* ---- what is written about it ---- */
+
+/* Lists what was found, with its trust. What stays pending alone, or everything. */
+static int write_findings(Recovery *recovery, unsigned flags, bool pending_only)
+{
+	JournalRecord head = *recovery->latest;
+	int r;
+
+	head.flags |= flags;
+	r = journal_begin(recovery->journal, &head);
+	for (int trusted = 1; trusted >= 0; trusted--)
+		for (size_t i = 0; i < recovery->n && r >= 0; i++) {
+			const Finding *finding = &recovery->findings[i];
+
+			if ((!pending_only || finding->action == ACTION_KEEP) &&
+				finding->trusted == (trusted == 1))
+				r = journal_add(recovery->journal,
+					trusted ? JOURNAL_SCRUBBING : JOURNAL_SEALED, finding->entry);
+		}
+	return r < 0 ? r : journal_write(recovery->journal);
+}
+
+/* A source whose pattern proved its new file's trust takes the proof along when it goes: a recovery that is
+ * interrupted then must find it in the journal. */
+static int write_promotions(Recovery *recovery)
+{
+	for (size_t i = 0; i < recovery->n; i++)
+		if (recovery->findings[i].promoted)
+			return write_findings(recovery, 0, false);
+	return 0;
+}
+
 /* ---- settling ---- */
 
 static void keep_pending(Finding *finding, Reason reason)
@@ -111,6 +143,9 @@ static int settle(Recovery *recovery)
 	for (size_t i = 0; i < recovery->n; i++) {
 		Finding *finding = &recovery->findings[i];
 
+		if (finding->replacement && finding->replacement->restore &&
+			replacement_restore_source(&run->context, finding->replacement) < 0)
+			keep_pending(finding, finding->replacement->reason);
 		if (finding->action != ACTION_FINISH)
 			continue;
 		if (replacement_open_source(&run->context, finding->replacement) < 0) {
@@ -120,12 +155,15 @@ static int settle(Recovery *recovery)
 		if (!run->context.scrub)
 			continue;
 		replacement_scrub(&run->context, finding->replacement, &recovery->workspace);
+		replacement_sync_source(&run->context, finding->replacement);
 		if (finding->replacement->fatal)
 			return -EIO;
 		if (finding->replacement->state != REPLACEMENT_SCRUBBED)
 			keep_pending(finding, finding->replacement->reason);
 	}
-	r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	r = write_promotions(recovery);
+	if (r >= 0)
+		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
 	if (r < 0)
 		return r;
 
@@ -151,25 +189,12 @@ static int settle(Recovery *recovery)
 static int write_end(Recovery *recovery)
 {
 	const Volume *volume = recovery->run.volume;
-	JournalRecord head = *recovery->latest;
 	bool pending = false;
 	int r;
 
 	for (size_t i = 0; i < recovery->n; i++)
 		pending |= recovery->findings[i].action == ACTION_KEEP;
-	if (!pending)
-		head.flags |= JOURNAL_CLOSED;
-	r = journal_begin(recovery->journal, &head);
-	for (int trusted = 1; trusted >= 0; trusted--)
-		for (size_t i = 0; i < recovery->n && r >= 0; i++) {
-			const Finding *finding = &recovery->findings[i];
-
-			if (finding->action == ACTION_KEEP && finding->trusted == (trusted == 1))
-				r = journal_add(recovery->journal,
-					trusted ? JOURNAL_SCRUBBING : JOURNAL_SEALED, finding->entry);
-		}
-	if (r >= 0)
-		r = journal_write(recovery->journal);
+	r = write_findings(recovery, pending ? 0 : JOURNAL_CLOSED, true);
 	if (r >= 0)
 		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
 	return r < 0 ? r : pending;

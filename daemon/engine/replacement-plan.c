@@ -85,6 +85,7 @@ int replacement_new(const ReplacementContext *context, const WalkEntry *found, u
 	entry->serial = serial;
 	entry->size = (uint64_t)found->st.st_size;
 	entry->mtime = found->st.st_mtim;
+	entry->read_only = !(found->st.st_mode & S_IWUSR);
 	entry->path = strdup(found->path);
 	if (!entry->path)
 		return -ENOMEM;

@@ -66,6 +66,12 @@ static bool unchanged(const struct stat *a, const struct stat *b)
 	       a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* A mode with write bits: FAT takes all of them, as far as its mount has any, or none. */
+static mode_t writable_mode(const ReplacementContext *context, mode_t mode)
+{
+	return (mode & 07777) | (context->unordered ? 0222 : S_IWUSR);
+}
+
 /* A source that its owner may not write is made writable by its owner: scrubbing needs that. */
 static int open_read_only_source(const ReplacementContext *context, Replacement *replacement)
 {
@@ -79,8 +85,11 @@ static int open_read_only_source(const ReplacementContext *context, Replacement 
 	r = vfs->fstat(vfs, fd, &st);
 	if (r >= 0 && (!same_file(&st, &replacement->source) || st.st_uid != geteuid()))
 		r = -EACCES;
+	/* Its mode may be a scrub's mark: the time takes its place before it goes. */
+	if (r >= 0 && context->recovering)
+		r = vfs->set_mtime(vfs, fd, &replacement->entry.mtime);
 	if (r >= 0)
-		r = vfs->chmod(vfs, fd, (st.st_mode & 07777) | S_IWUSR);
+		r = vfs->chmod(vfs, fd, writable_mode(context, st.st_mode));
 	if (r < 0) {
 		vfs->close(vfs, fd);
 		return r;
@@ -130,7 +139,8 @@ int replacement_open_source(const ReplacementContext *context, Replacement *repl
 		return -ESTALE;
 	}
 	replacement->source = st;
-	replacement->entry.mtime = st.st_mtim;
+	if (!context->recovering)
+		replacement->entry.mtime = st.st_mtim;
 	return 0;
 }
 
@@ -226,7 +236,7 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 	_cleanup_cipherfile_ Cipherfile *file = NULL;
 	_cleanup_attributes_ Attributes *attributes = NULL;
 	Reason reason;
-	struct stat now;
+	struct stat made, now;
 	Stream stream;
 	int r;
 
@@ -242,7 +252,12 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 		return r;
 	}
 	stream.out_fd = replacement->new_fd;
-	r = stream_open(&stream, workspace);
+	r = vfs->fstat(vfs, replacement->new_fd, &made);
+	/* Read-only says that it is not complete: recovery need not wonder whose its bytes are. */
+	if (r >= 0 && context->unordered)
+		(void)vfs->chmod(vfs, replacement->new_fd, made.st_mode & 07555);
+	if (r >= 0)
+		r = stream_open(&stream, workspace);
 	if (r < 0)
 		return r;
 	memcpy(replacement->entry.last_tag, stream.last_tag, SUITE_TAG_SIZE);
@@ -251,6 +266,8 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 		file_attributes_restore(vfs, replacement->new_fd, attributes, volume->privileged) < 0;
 	/* As the filesystem keeps it: its clock may be coarser. */
 	r = vfs->fstat(vfs, replacement->new_fd, &now);
+	if (r >= 0 && context->unordered && !(now.st_mode & 0222) && !attributes_are_read_only(attributes))
+		r = vfs->chmod(vfs, replacement->new_fd, made.st_mode & 07777);
 	if (r < 0)
 		return r;
 	replacement->entry.new_size = stream.plain_size;
@@ -258,16 +275,26 @@ static int write_plain(const ReplacementContext *context, Replacement *replaceme
 	return 0;
 }
 
-void replacement_close(Replacement *replacement)
+void replacement_close(const ReplacementContext *context, Replacement *replacement)
 {
-	if (replacement->new_fd >= 0)
-		replacement->directory->vfs->close(replacement->directory->vfs, replacement->new_fd);
+	const Vfs *vfs = context->volume->vfs;
+	int r = 0;
+
+	if (replacement->new_fd < 0)
+		return;
+	/* Not sooner: a sync of one file may write out another's entry, and long before its data. */
+	if (context->sync_each && replacement->state == REPLACEMENT_WRITTEN)
+		r = vfs->fsync(vfs, replacement->new_fd);
+	vfs->close(vfs, replacement->new_fd);
 	replacement->new_fd = -1;
+	if (r < 0) {
+		replacement_fail(replacement, reason_of(r, REASON_IO), r);
+		replacement->fatal = error_is_fatal(r);
+	}
 }
 
 void replacement_write(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
 {
-	const Vfs *vfs = context->volume->vfs;
 	int r;
 
 	if (replacement->state != REPLACEMENT_PLANNED || context->stopped(context->userdata))
@@ -276,10 +303,8 @@ void replacement_write(const ReplacementContext *context, Replacement *replaceme
 		return;
 	r = context->encrypting ? write_cipher(context, replacement, workspace)
 				: write_plain(context, replacement, workspace);
-	if (r >= 0 && context->sync_each)
-		r = vfs->fsync(vfs, replacement->new_fd);
 	if (!context->close_later || r < 0)
-		replacement_close(replacement);
+		replacement_close(context, replacement);
 	if (r < 0) {
 		if (r == -ECANCELED)
 			replacement_fail(replacement, REASON_INVALID, 0); /* nobody's fault, and no news */
@@ -400,6 +425,17 @@ static bool source_is_idle(const ReplacementContext *context, Replacement *repla
 	return true;
 }
 
+static void scrub_ended(Replacement *replacement, int r)
+{
+	if (r < 0) {
+		/* Half overwritten: only its encrypted form is whole now, and recovery knows the pattern. */
+		replacement_fail(replacement, REASON_IO, r);
+		replacement->fatal = true;
+		return;
+	}
+	replacement->state = REPLACEMENT_SCRUBBED;
+}
+
 void replacement_scrub(const ReplacementContext *context, Replacement *replacement, Workspace *workspace)
 {
 	const Volume *volume = context->volume;
@@ -417,17 +453,49 @@ void replacement_scrub(const ReplacementContext *context, Replacement *replaceme
 		return;
 	}
 	scrub_key_derive(volume->scrub_root, replacement->entry.last_tag, &key);
+	/* What tells a scrub whose length alone has reached the medium from somebody's appending: the source
+	 * is read-only from before it on, or has its recorded time back behind it. */
+	if (context->unordered)
+		(void)volume->vfs->chmod(
+			volume->vfs, replacement->source_fd, replacement->source.st_mode & 07555);
 	r = scrub_file(volume->vfs, replacement->source_fd, replacement->entry.size, context->cluster, &key,
 		workspace);
-	if (r >= 0 && context->sync_each)
-		r = volume->vfs->fsync(volume->vfs, replacement->source_fd);
-	if (r < 0) {
-		/* Half overwritten: only its encrypted form is whole now, and recovery knows the pattern. */
-		replacement_fail(replacement, REASON_IO, r);
-		replacement->fatal = true;
-		return;
+	if (r >= 0 && !context->unordered)
+		(void)volume->vfs->set_mtime(volume->vfs, replacement->source_fd, &replacement->entry.mtime);
+	scrub_ended(replacement, r);
+}
+
+void replacement_sync_source(const ReplacementContext *context, Replacement *replacement)
+{
+	if (context->sync_each && replacement->state == REPLACEMENT_SCRUBBED)
+		scrub_ended(replacement,
+			context->volume->vfs->fsync(context->volume->vfs, replacement->source_fd));
+}
+
+int replacement_restore_source(const ReplacementContext *context, Replacement *replacement)
+{
+	const Vfs *vfs = context->volume->vfs;
+	int r;
+
+	r = replacement_open_source(context, replacement);
+	if (r < 0)
+		return r;
+	if ((uint64_t)replacement->source.st_size != replacement->entry.size)
+		r = vfs->truncate(vfs, replacement->source_fd, replacement->entry.size);
+	if (r >= 0)
+		r = vfs->set_mtime(vfs, replacement->source_fd, &replacement->entry.mtime);
+	if (r >= 0 && replacement->entry.read_only != !(replacement->source.st_mode & S_IWUSR)) {
+		replacement->source.st_mode = replacement->entry.read_only
+						      ? replacement->source.st_mode & ~(mode_t)0222
+						      : writable_mode(context, replacement->source.st_mode);
+		(void)vfs->chmod(vfs, replacement->source_fd, replacement->source.st_mode & 07777);
+		replacement->mode_lent = false;
 	}
-	replacement->state = REPLACEMENT_SCRUBBED;
+	if (r >= 0 && context->sync_each)
+		r = vfs->fsync(vfs, replacement->source_fd);
+	if (r < 0)
+		replacement_fail(replacement, REASON_IO, r);
+	return r;
 }
 
 /* Unlinks a file that is held open. FUSE's library would only rename it (.fuse_hidden*), and that name would

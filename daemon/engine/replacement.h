@@ -36,6 +36,7 @@ typedef struct Replacement {
 	bool made;     /* the new file exists */
 	bool leased;
 	bool mode_lent; /* the source was made writable by us */
+	bool restore;   /* recovery: the source is whole, but a scrub left its size, time or mode on it */
 	bool fatal;     /* the drive failed, not this file: the run must stop */
 	bool moved;
 	bool attributes_lost;
@@ -49,8 +50,9 @@ typedef struct ReplacementContext {
 	bool encrypting;
 	bool scrub;
 	bool sync_each;   /* fuseblk: a barrier needs an fsync of every file written */
-	bool close_later; /* closing a file written takes long (FAT): replacement_close() does it, in a pool
-			     of its own */
+	bool close_later; /* closing a file written takes long (FAT), or syncing it (fuseblk):
+			     replacement_close() does it, in a pool of its own */
+	bool unordered;   /* FAT, exFAT: an entry may reach the medium before the data it stands for */
 	size_t cluster;   /* bytes */
 	NameLimit limit;
 	int medium_flags;        /* how to open a file to read it from the medium */
@@ -77,6 +79,10 @@ int replacement_adopt(Directory *directory, const JournalEntry *entry, Replaceme
  * `source`. Notes why not. */
 int replacement_open_source(const ReplacementContext *context, Replacement *replacement);
 
+/* Gives a source its size, time and write bits back that a scrub changed before its pattern got to the
+ * medium. Notes why not. */
+int replacement_restore_source(const ReplacementContext *context, Replacement *replacement);
+
 /* Closes what is still open, and gives a source its mode back that was lent one. */
 Replacement *replacement_free(Replacement *replacement);
 DEFINE_CLEANUP(Replacement *, replacement_free)
@@ -86,14 +92,18 @@ DEFINE_CLEANUP(Replacement *, replacement_free)
  * when it was stopped before it made anything. */
 void replacement_write(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
 
-/* [pool] Closes the new file, where the context says later. */
-void replacement_close(Replacement *replacement);
+/* [pool] Syncs (where each has to be) and closes the new file, where the context says later. WRITTEN stays,
+ * or FAILED. */
+void replacement_close(const ReplacementContext *context, Replacement *replacement);
 
 /* [pool] Reads the new file back from the medium. WRITTEN -> VERIFIED or FAILED. */
 void replacement_verify(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
 
 /* [pool] The source is unchanged and not in use: overwrite it. VERIFIED -> SCRUBBED or FAILED. */
 void replacement_scrub(const ReplacementContext *context, Replacement *replacement, Workspace *workspace);
+
+/* [pool] Syncs a source that was overwritten, where each has to be. SCRUBBED stays, or FAILED. */
+void replacement_sync_source(const ReplacementContext *context, Replacement *replacement);
 
 /* Unlinks the source, if its name still means it. SCRUBBED or VERIFIED -> UNLINKED or FAILED (the new file is
  * good then and stays). */

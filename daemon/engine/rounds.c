@@ -225,7 +225,9 @@ static void task_write(void *userdata, size_t i, Workspace *workspace)
 
 static void task_close(void *userdata, size_t i, Workspace *workspace _unused_)
 {
-	replacement_close(((Batch *)userdata)->items[i]);
+	Rounds *rounds = userdata;
+
+	replacement_close(&rounds->run->context, rounds->sealed.items[i]);
 }
 
 /* Its file is gone, its clusters are free from here on. */
@@ -245,6 +247,13 @@ static void task_scrub(void *userdata, size_t i, Workspace *workspace)
 	Rounds *rounds = userdata;
 
 	replacement_scrub(&rounds->run->context, rounds->scrubbing.items[i], workspace);
+}
+
+static void task_sync_source(void *userdata, size_t i, Workspace *workspace _unused_)
+{
+	Rounds *rounds = userdata;
+
+	replacement_sync_source(&rounds->run->context, rounds->scrubbing.items[i]);
 }
 
 /* Files that failed in `batch`: named, their new files taken away, held until that is durable. */
@@ -288,7 +297,7 @@ static int round_write(Rounds *rounds)
 	rounds->deadline.tv_sec += BATCH_SECONDS;
 	pool_run(rounds->pool, rounds->sealed.n + rounds->scrubbing.n, task_write, rounds);
 	if (context->close_later)
-		pool_run(rounds->closers, rounds->sealed.n, task_close, &rounds->sealed);
+		pool_run(rounds->closers, rounds->sealed.n, task_close, rounds);
 
 	r = batch_move(&rounds->sealed, REPLACEMENT_PLANNED, &rounds->returned, context);
 	if (r >= 0 && (rounds->stop != OUTCOME_DONE || run_cancelled(rounds->run))) {
@@ -310,6 +319,8 @@ static int round_scrub(Rounds *rounds)
 	if (!rounds->run->context.scrub)
 		return 0;
 	pool_run(rounds->pool, rounds->scrubbing.n, task_scrub, rounds);
+	if (rounds->run->context.sync_each)
+		pool_run(rounds->pool, rounds->scrubbing.n, task_sync_source, rounds);
 	return settle_failures(rounds, &rounds->scrubbing);
 }
 
@@ -394,7 +405,7 @@ static void round_retire(Rounds *rounds)
 	rounds->aborted[0] = (Batch){0};
 	/* Their deletion is durable now; the entries stay for one more record. */
 	for (size_t i = 0; i < rounds->aborted[1].n; i++)
-		replacement_close(rounds->aborted[1].items[i]);
+		replacement_close(&rounds->run->context, rounds->aborted[1].items[i]);
 	/* They were written to when they were scrubbed: each close waits as long as that of a new file. */
 	if (rounds->run->context.close_later && rounds->run->context.scrub)
 		pool_run(rounds->closers, rounds->retired.n, task_close_source, &rounds->retired);

@@ -125,7 +125,7 @@ static int read_plain(
 	size_t size = segment_plain_size(stream->plain_size, segment);
 	bool last = segment + 1 == segment_count(stream->plain_size);
 	/* One byte more than there should be shows a file that has grown. */
-	size_t beyond = last ? 1 : 0;
+	size_t beyond = last && !stream->prefix ? 1 : 0;
 	ssize_t n = read_range(stream->vfs, stream->in_fd, stream->in_direct, workspace->plain,
 		segment * SEGMENT_PLAIN, size + beyond, beyond, ret_plain);
 

@@ -33,6 +33,7 @@ typedef struct Stream {
 	int out_fd;     /* -1: nowhere (reading back) */
 	const Cipherfile *file;
 	uint64_t plain_size;
+	bool prefix; /* the plaintext may go on behind plain_size: that is not looked at */
 	size_t held; /* stream_start()'s: bytes from the file's start that lie in the workspace */
 	ContentTagger tagger;
 	unsigned helpers; /* threads beside the caller's, for large files */

@@ -40,6 +40,8 @@ typedef enum DirectoryId {
 #define FAT_FREE 0U
 #define FAT_END  UINT32_MAX
 
+#define FAT_READ_ONLY 0x01 /* of a slot's attributes */
+
 typedef enum SlotKind {
 	SLOT_FREE,
 	SLOT_DELETED,

@@ -204,6 +204,9 @@ static const char *judge_the_end(Explorer *explorer, const Execution *first, boo
 		return what;
 	if (!closed && !last->n_failures)
 		return "recovery does not end, and names no file";
+	/* What is torn is repaired by now, and nobody has edited anything. */
+	if (!closed && !damaged)
+		return "recovery stays pending, even after a repair";
 	again = last == &explorer->recovery ? &explorer->again : &explorer->recovery;
 	execution_end(again);
 	execution_begin(again, &explorer->world, &last->disk, NULL);

@@ -355,6 +355,30 @@ ssize_t fs_write(Fs *fs, int i, const uint8_t *bytes, size_t size, uint64_t offs
 	return done > 0 ? (ssize_t)done : r;
 }
 
+int fs_shorten(Fs *fs, int i, uint32_t size)
+{
+	Inode *inode = &fs->inodes[i];
+	uint32_t last = size - 1, cluster;
+
+	if (size == 0 || size > inode->entry.size ||
+		last / CLUSTER_SIZE != (inode->entry.size - 1) / CLUSTER_SIZE)
+		return -EOPNOTSUPP;
+	cluster = chain_at(fs, inode->entry.start, last / CLUSTER_SIZE);
+	if (cluster == UINT32_MAX)
+		return fs_error(fs);
+	if (size % SECTOR_SIZE != 0) {
+		unsigned unit = unit_of_sector(cluster, last % CLUSTER_SIZE / SECTOR_SIZE);
+		uint8_t sector[SECTOR_SIZE] = {0};
+
+		memcpy(sector, content_sector(fs->disk->units[unit]), size % SECTOR_SIZE);
+		put(fs, unit, content_of_sector(sector));
+	}
+	inode->entry.size = size;
+	inode->entry.mtime = fs->clock & ~1;
+	fs_update(fs, i);
+	return 0;
+}
+
 int fs_unlink(Fs *fs, DirectoryId directory, const char *name)
 {
 	DiskEntry found;

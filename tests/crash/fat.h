@@ -119,6 +119,9 @@ void fs_release(Fs *fs, int inode);
 ssize_t fs_read(Fs *fs, int inode, uint8_t *bytes, size_t size, uint64_t offset, bool direct);
 ssize_t fs_write(Fs *fs, int inode, const uint8_t *bytes, size_t size, uint64_t offset);
 int fs_unlink(Fs *fs, DirectoryId directory, const char *name);
+/* Shortens a file within its last cluster; no more is asked for. Zeros its last sector behind the end. */
+int fs_shorten(Fs *fs, int inode, uint32_t size);
+
 void fs_update(Fs *fs, int inode); /* writes its entry back */
 void fs_sync_file(Fs *fs, int inode);
 

@@ -125,6 +125,11 @@ static int model_open(const Vfs *vfs, int dir_fd, const char *path, int flags, m
 		fs_release(fs, inode);
 		return -EEXIST;
 	}
+	if (inode >= 0 && (flags & O_ACCMODE) != O_RDONLY &&
+		fs->inodes[inode].entry.attributes & FAT_READ_ONLY) {
+		fs_release(fs, inode);
+		return -EACCES;
+	}
 	if (inode == -ENOENT && flags & O_CREAT)
 		inode = fs_create(fs, directory, name);
 	if (inode < 0)
@@ -178,7 +183,9 @@ static void stat_entry(const Slot *entry, uint32_t number, struct stat *ret)
 	*ret = (struct stat){
 		.st_dev = 1,
 		.st_ino = entry->directory ? (ino_t)entry->directory + FIRST_NODE : number,
-		.st_mode = entry->directory ? S_IFDIR | 0755 : S_IFREG | 0755,
+		.st_mode = entry->directory                    ? S_IFDIR | 0755
+			   : entry->attributes & FAT_READ_ONLY ? S_IFREG | 0555
+							       : S_IFREG | 0755,
 		.st_nlink = 1,
 		.st_size = entry->directory ? 0 : entry->size,
 		.st_blksize = CLUSTER_SIZE,
@@ -266,9 +273,15 @@ static int model_unlink(const Vfs *vfs, int dir_fd, const char *path, bool folde
 	return r < 0 ? r : fs_unlink(fs, directory, name);
 }
 
-static int model_truncate(const Vfs *vfs _unused_, int fd _unused_, uint64_t size _unused_)
+static int model_truncate(const Vfs *vfs, int fd, uint64_t size)
 {
-	return -EOPNOTSUPP; /* a transaction truncates nothing */
+	Fs *fs = fs_of(vfs);
+	Inode *inode = inode_of(fs, fd);
+	int r = enter(fs, true);
+
+	if (r < 0)
+		return r;
+	return inode ? fs_shorten(fs, handle_of(fs, fd)->inode, (uint32_t)size) : -EBADF;
 }
 
 static int model_fsync(const Vfs *vfs, int fd)
@@ -297,9 +310,20 @@ static int model_set_mtime(const Vfs *vfs, int fd, const struct timespec *mtime)
 	return 0;
 }
 
-static int model_chmod(const Vfs *vfs, int fd _unused_, mode_t mode _unused_)
+static int model_chmod(const Vfs *vfs, int fd, mode_t mode)
 {
-	return enter(fs_of(vfs), false);
+	Fs *fs = fs_of(vfs);
+	Inode *inode = inode_of(fs, fd);
+	int r = enter(fs, true);
+
+	if (r < 0)
+		return r;
+	if (!inode)
+		return -EBADF;
+	inode->entry.attributes &= (uint8_t)~FAT_READ_ONLY;
+	inode->entry.attributes |= mode & 0222 ? 0 : FAT_READ_ONLY;
+	fs_update(fs, handle_of(fs, fd)->inode);
+	return 0;
 }
 
 static int model_chown(const Vfs *vfs, int fd _unused_, uid_t uid _unused_, gid_t gid _unused_)

@@ -30,8 +30,6 @@ def same(before, after, where, exactly):
         {path: entry.digest for path, entry in before.items()}, where
 
 
-@pytest.mark.skipif(not LONG, reason="open defect: no file is lost, but some seeds leave a recovery that cannot finish by "
-                    "itself (TRANSACTIONS.md, what is open); FAULT_LONG=1 runs it")
 @pytest.mark.parametrize("filesystem", ["ext4", "exfat"])
 def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
     chance = random.Random(f"{SEED} {filesystem}")
