@@ -71,10 +71,25 @@ int file_attributes_take(const Vfs *vfs, int fd, const struct stat *st, const ch
 	return read_xattrs(vfs, fd, ret);
 }
 
-/* Whether an error says more than that this filesystem, or this user, cannot keep an attribute. */
-static bool is_failure(int r)
+/* What an error says beyond that this filesystem, or this user, cannot keep an attribute; else 0. */
+static int tolerate(int r)
 {
-	return r < 0 && r != -EPERM && r != -EACCES && r != -EOPNOTSUPP && r != -ENOSYS && r != -EINVAL;
+	switch (r) {
+	case -EPERM:
+	case -EACCES:
+	case -EOPNOTSUPP:
+	case -ENOSYS:
+	case -EINVAL:
+		return 0;
+	default:
+		return r;
+	}
+}
+
+static void keep_first_error(int *result, int r)
+{
+	if (*result >= 0 && r < 0)
+		*result = r;
 }
 
 int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes, bool privileged)
@@ -89,32 +104,27 @@ int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes
 		if (strncmp(xattr->name, "user.", 5) != 0)
 			continue;
 		r = vfs->set_xattr(vfs, fd, xattr->name, xattr->value, xattr->size);
-		if (r < 0 && r != -EOPNOTSUPP && result == 0)
-			result = r;
+		keep_first_error(&result, r == -EOPNOTSUPP ? 0 : r);
 	}
 	if (privileged && attributes->present & ATTRIBUTE_OWNER) {
 		r = vfs->chown(vfs, fd, attributes->uid, attributes->gid);
 		owned = r >= 0;
-		if (is_failure(r) && result == 0)
-			result = r;
+		keep_first_error(&result, tolerate(r));
 	}
 	/* Before the write bits: who may write to it finds it complete. */
 	if (attributes->present & ATTRIBUTE_MTIME) {
 		struct timespec mtime = {attributes->mtime_sec, attributes->mtime_nsec};
 
 		r = vfs->set_mtime(vfs, fd, &mtime);
-		if (r < 0 && result == 0)
-			result = r;
+		keep_first_error(&result, r);
 	}
 	if (attributes->present & ATTRIBUTE_MODE) {
 		r = vfs->chmod(vfs, fd, owned ? mode : mode & 01777);
-		if (is_failure(r) && result == 0)
-			result = r;
+		keep_first_error(&result, tolerate(r));
 	}
 	if (attributes->present & ATTRIBUTE_FAT) {
 		r = vfs->set_fat_attributes(vfs, fd, attributes->fat);
-		if (is_failure(r) && result == 0)
-			result = r;
+		keep_first_error(&result, tolerate(r));
 	}
 	return result;
 }

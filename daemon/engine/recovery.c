@@ -261,6 +261,15 @@ static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
 	return r < 0 ? run_outcome(run, r) : OUTCOME_DONE;
 }
 
+/* It ends before its end, for whatever reason. */
+static Outcome stays_pending(Recovery *recovery, int error)
+{
+	Outcome outcome = run_outcome(&recovery->run, error);
+
+	recovery->run.result->pending = recovery->latest->operation;
+	return outcome == OUTCOME_DRIVE_GONE || outcome == OUTCOME_CANCELLED ? outcome : OUTCOME_INTERRUPTED;
+}
+
 static Outcome recover(Recovery *recovery, bool *ret_settled)
 {
 	Run *run = &recovery->run;
@@ -280,7 +289,7 @@ static Outcome recover(Recovery *recovery, bool *ret_settled)
 		run_advance(run, 1, 0);
 	}
 	if (r < 0)
-		return run_outcome(run, r);
+		return stays_pending(recovery, r);
 	if (run->options->dry_run) {
 		report_findings(recovery);
 		return run_final_outcome(run);
@@ -289,10 +298,8 @@ static Outcome recover(Recovery *recovery, bool *ret_settled)
 	report_findings(recovery);
 	if (r >= 0)
 		r = write_end(recovery);
-	if (r < 0) {
-		run->result->pending = recovery->latest->operation;
-		return run_outcome(run, r) == OUTCOME_DRIVE_GONE ? OUTCOME_DRIVE_GONE : OUTCOME_INTERRUPTED;
-	}
+	if (r < 0)
+		return stays_pending(recovery, r);
 	if (r > 0) {
 		run->result->pending = recovery->latest->operation;
 		return OUTCOME_INTERRUPTED;
@@ -327,7 +334,10 @@ static Outcome follow_up(const JournalRecord *record, RecoveryMode mode, Volume 
 		.scrub = mode == RECOVERY_ROLLBACK || record->flags & JOURNAL_SCRUB,
 		.skip_unfit = true,
 		.unverified_medium = options->unverified_medium,
-		.only_run = mode == RECOVERY_ROLLBACK && !encrypting ? record->run : NULL,
+		.only_run = !encrypting && (mode == RECOVERY_ROLLBACK || record->flags & JOURNAL_ONLY_RUN)
+				    ? record->run
+				    : NULL,
+		.resumed = record->run,
 		.target_fd = -1,
 		.threads = options->threads,
 		.batch_files = options->batch_files,

@@ -469,7 +469,8 @@ static int rounds_init(Rounds *rounds)
 
 	rounds->head = (JournalRecord){
 		.operation = run->context.encrypting ? TRANSACTION_ENCRYPT : TRANSACTION_DECRYPT,
-		.flags = run->context.scrub ? JOURNAL_SCRUB : 0,
+		.flags = (run->context.scrub ? JOURNAL_SCRUB : 0) |
+			 (run->context.only_run ? JOURNAL_ONLY_RUN : 0),
 		.n_scope = run->options->n_paths,
 	};
 	memcpy(rounds->head.run, run->context.run, RUN_ID_SIZE);

@@ -87,8 +87,10 @@ Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const Transacti
 		.stopped = stopped,
 		.advanced = advanced,
 	};
+	/* Serials are half of the content tags' keys: two runs of one identity must not share them. */
+	randombytes_buf(&run->next_serial, sizeof(run->next_serial));
 	randombytes_buf(id, sizeof(id));
-	r = run_adopt(run, id);
+	r = run_adopt(run, options->resumed ? options->resumed : id);
 	if (r < 0)
 		return run_outcome(run, r);
 	if (run->context.scrub && !overwrites_in_place(volume->type))

@@ -51,6 +51,8 @@ typedef struct TransactionOptions {
 	bool unverified_medium;  /* go on where nothing can be read back from the medium */
 	const uint8_t *only_run; /* decrypt: only what the run with this id (RUN_ID_SIZE bytes) encrypted;
 				    NULL: all */
+	const uint8_t
+		*resumed; /* the run's identity, where it goes on with an earlier one's work; may be NULL */
 	int target_fd; /* decrypt: write below this directory of the host and leave the drive untouched; -1:
 			  in place */
 	unsigned threads;     /* 0: choose */

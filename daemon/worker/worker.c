@@ -14,6 +14,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+
+#define DEPARTURE_MS      1000 /* what the kernel may take from the first error to the device's end */
+#define DEPARTURE_STEP_MS 20
 
 static void worker_clear(Worker *worker)
 {
@@ -219,6 +223,19 @@ static Outcome worker_work(Worker *worker)
 	}
 }
 
+static bool drive_is_there(const Worker *worker)
+{
+	return !worker->node_link || worker->vfs.vfs.is_alive(&worker->vfs.vfs);
+}
+
+/* A drive that is being pulled out fails before the kernel says that it is gone. */
+static bool drive_departs(const Worker *worker)
+{
+	for (int ms = 0; ms < DEPARTURE_MS && drive_is_there(worker); ms += DEPARTURE_STEP_MS)
+		(void)poll(NULL, 0, DEPARTURE_STEP_MS);
+	return !drive_is_there(worker);
+}
+
 /* A drive that was pulled out answers with all kinds of errors, and with none: ask whether it is there. */
 static Outcome worker_judge(Worker *worker, Outcome outcome)
 {
@@ -229,10 +246,10 @@ static Outcome worker_judge(Worker *worker, Outcome outcome)
 	case OUTCOME_INVALID_ARGUMENT:
 	case OUTCOME_TIMED_OUT:
 		return outcome;
+	case OUTCOME_FAILED:
+		return drive_departs(worker) ? OUTCOME_DRIVE_GONE : outcome;
 	default:
-		if (worker->node_link && !worker->vfs.vfs.is_alive(&worker->vfs.vfs))
-			return OUTCOME_DRIVE_GONE;
-		return outcome;
+		return drive_is_there(worker) ? outcome : OUTCOME_DRIVE_GONE;
 	}
 }
 
