@@ -349,6 +349,53 @@ static void a_failing_write_loses_nothing(void **state _unused_)
 	interrupt_everywhere(true);
 }
 
+/* What was encrypted before the run stays so, however often the run, its resumption and its roll back are
+ * interrupted; what any of them encrypted comes back. */
+static void a_roll_back_takes_back_the_whole_run_and_nothing_else(void **state _unused_)
+{
+	static const char *const before[] = {"one"};
+	bool interrupted = true;
+	unsigned decrypts = 0;
+
+	for (int n = 3; interrupted; n++) {
+		TransactionKind pending;
+		Tree tree;
+
+		tree_begin(&tree);
+		make_usual_tree(&tree);
+		tree.options.batch_files = 1;
+		tree.options.paths = before;
+		tree.options.n_paths = 1;
+		assert_int_equal(tree_encrypt(&tree), OUTCOME_DONE);
+		assert_int_equal(tree_count_files(&tree, true), 1);
+		tree.options.paths = NULL;
+		tree.options.n_paths = 0;
+
+		tree.fixture.barriers_left = 4;
+		assert_int_equal(tree_encrypt(&tree), OUTCOME_INTERRUPTED);
+		/* The recovery's own three barriers come first, and then some batches more. */
+		tree.fixture.barriers_left = 9;
+		assert_int_equal(tree_recover(&tree, RECOVERY_RESUME), OUTCOME_INTERRUPTED);
+		assert_int_equal(recovery_hint(&tree.fixture.vfs, tree.fixture.root_fd), TRANSACTION_ENCRYPT);
+		tree.fixture.barriers_left = n;
+		interrupted = tree_recover(&tree, RECOVERY_ROLLBACK) != OUTCOME_DONE;
+		tree.fixture.barriers_left = -1;
+		pending = recovery_hint(&tree.fixture.vfs, tree.fixture.root_fd);
+		if (pending != TRANSACTION_INVALID)
+			assert_int_equal(
+				tree_recover(&tree,
+					pending == TRANSACTION_ENCRYPT ? RECOVERY_ROLLBACK : RECOVERY_RESUME),
+				OUTCOME_DONE);
+		/* Between the recovery's end and the decrypt's first record nothing is pending. */
+		if (pending != TRANSACTION_INVALID || !interrupted)
+			assert_int_equal(tree_count_files(&tree, true), 1);
+		decrypts += pending == TRANSACTION_DECRYPT;
+		tree_end(&tree);
+		assert_true(n < 30);
+	}
+	assert_true(decrypts > 3);
+}
+
 static void an_edit_after_the_interruption_is_kept(void **state _unused_)
 {
 	Tree tree;
@@ -454,6 +501,7 @@ int main(void)
 		cmocka_unit_test(a_cancelled_run_leaves_every_file_whole_and_nothing_pending),
 		cmocka_unit_test(a_failing_barrier_loses_nothing),
 		cmocka_unit_test(a_failing_write_loses_nothing),
+		cmocka_unit_test(a_roll_back_takes_back_the_whole_run_and_nothing_else),
 		cmocka_unit_test(an_edit_after_the_interruption_is_kept),
 		cmocka_unit_test(an_interrupted_decrypt_needs_somebody_who_may_decrypt),
 		cmocka_unit_test(a_journal_of_another_key_is_refused),
