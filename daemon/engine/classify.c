@@ -283,7 +283,7 @@ static bool source_is_untouched(Case *c)
 		return false;
 	if (c->scrub_key && (plain_is_whole(c, &c->source, entry->size) <= 0 || tail_is_ours(c) <= 0))
 		return false;
-	c->finding->replacement->restore =
+	c->finding->restore =
 		c->run->context.scrub &&
 		((uint64_t)c->source.st.st_size != entry->size || now->tv_sec != entry->mtime.tv_sec ||
 			now->tv_nsec != entry->mtime.tv_nsec || read_only != entry->read_only);

@@ -20,6 +20,7 @@ typedef struct Finding {
 	const JournalEntry *entry;
 	bool trusted;  /* a barrier has passed since its new file was written */
 	bool promoted; /* as its source's scrub pattern proves, not the journal */
+	bool restore;  /* the source is whole, but a scrub left its size, time or mode on it */
 	size_t order;
 	Action action;
 	Reason reason; /* why it is named; REASON_INVALID: it is not */

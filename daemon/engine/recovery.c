@@ -143,8 +143,7 @@ static int settle(Recovery *recovery)
 	for (size_t i = 0; i < recovery->n; i++) {
 		Finding *finding = &recovery->findings[i];
 
-		if (finding->replacement && finding->replacement->restore &&
-			replacement_restore_source(&run->context, finding->replacement) < 0)
+		if (finding->restore && replacement_restore_source(&run->context, finding->replacement) < 0)
 			keep_pending(finding, finding->replacement->reason);
 		if (finding->action != ACTION_FINISH)
 			continue;

@@ -36,7 +36,6 @@ typedef struct Replacement {
 	bool made;     /* the new file exists */
 	bool leased;
 	bool mode_lent; /* the source was made writable by us */
-	bool restore;   /* recovery: the source is whole, but a scrub left its size, time or mode on it */
 	bool fatal;     /* the drive failed, not this file: the run must stop */
 	bool moved;
 	bool attributes_lost;

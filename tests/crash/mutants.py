@@ -140,7 +140,7 @@ MUTANTS = [
     ("a new plaintext bears no mark", "replacement.c",
      [("	if (r >= 0 && context->unordered)\n		(void)vfs->chmod(vfs, replacement->new_fd, made.st_mode & 07555);\n", "")], None),
     ("recovery: a source's size and time are not put back", "classify.c",
-     [("	c->finding->replacement->restore =\n		c->run->context.scrub &&", "	c->finding->replacement->restore =\n		false && c->run->context.scrub &&")], None),
+     [("	c->finding->restore =\n		c->run->context.scrub &&", "	c->finding->restore =\n		false && c->run->context.scrub &&")], None),
     ("recovery: source by size and time alone", "classify.c",
      [("	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size) > 0);", "	       true;")], None),
     ("recovery: new file not checked", "classify.c",
