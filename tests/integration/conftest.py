@@ -137,10 +137,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """What the daemon logged goes with a failure."""
+    """What the daemon and polkit logged goes with a failure."""
     outcome = yield
     report = outcome.get_result()
     if report.failed and "machine" in item.fixturenames and report.when == "call":
         machine = item.funcargs.get("machine")
         if machine:
             report.sections.append(("usbcryptd's journal", machine.journal()[-6000:]))
+            report.sections.append(("polkit's journal", machine.journal("polkit.service")[-2000:]))
