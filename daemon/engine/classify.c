@@ -27,6 +27,7 @@ typedef struct Case {
 	const ScrubKey *scrub_key;
 	Workspace scratch;  /* for the form that is compared with the one being decrypted */
 	bool zeros_explain; /* a hole that was never written counts as ours */
+	bool abandoned;     /* the new file, trusted, was being taken away again */
 	bool writable;      /* the plaintext of the encrypted form, once that has been looked at, is */
 } Case;
 
@@ -337,6 +338,18 @@ static void decide_encrypt_trusted(Case *c)
 	}
 }
 
+/* What is being taken away again goes, where the source is whole. */
+static void decide_abandoned(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+	bool encrypting = c->run->context.encrypting;
+
+	if (encrypting ? as_recorded(&c->source, entry->size, &entry->mtime) : cipher_is_whole(c, &c->source))
+		decide(c, ACTION_DROP_NEW, REASON_INVALID);
+	else
+		decide(c, ACTION_KEEP, encrypting ? REASON_EDITED : REASON_MEDIUM_FAILED);
+}
+
 static int decide_encrypt(Case *c)
 {
 	if (c->scrub_key && !c->finding->trusted && c->source.present) {
@@ -421,8 +434,18 @@ static bool stray_is_new(Case *c, const char *stray)
 	const JournalEntry *entry = c->finding->entry;
 	int r;
 
-	if (c->finding->trusted)
-		return false;
+	/* A name that is durable is torn by a deletion alone: the run had left the file out, as it may until
+	 * its source is scrubbed. */
+	if (c->finding->trusted) {
+		if (!c->source.present || c->run->context.scrub)
+			return false;
+		if (c->run->context.encrypting)
+			c->abandoned = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size) == 1;
+		else
+			c->abandoned = (uint64_t)c->new.st.st_size ==
+				       entry->new_size &&plain_is_whole(c, &c->new, entry->new_size) > 0;
+		return c->abandoned;
+	}
 	if (c->run->context.encrypting) {
 		r = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size);
 		return r == 1 || r == -EBADMSG;
@@ -546,7 +569,11 @@ int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 		r = open_forms(&c);
 	if (r >= 0) {
 		finding->replacement->source = c.source.st;
-		if (run->context.encrypting)
+		finding->replacement->found_new = c.new.st;
+		finding->replacement->seen = c.new.present;
+		if (c.abandoned)
+			decide_abandoned(&c);
+		else if (run->context.encrypting)
 			r = decide_encrypt(&c);
 		else if (finding->trusted)
 			decide_decrypt_trusted(&c);

@@ -85,6 +85,8 @@ static int open_read_only_source(const ReplacementContext *context, Replacement 
 	r = vfs->fstat(vfs, fd, &st);
 	if (r >= 0 && (!same_file(&st, &replacement->source) || st.st_uid != geteuid()))
 		r = -EACCES;
+	if (r >= 0 && context->recovering && !unchanged(&st, &replacement->source))
+		r = -ESTALE;
 	/* Its mode may be a scrub's mark: the time takes its place before it goes. */
 	if (r >= 0 && context->recovering)
 		r = vfs->set_mtime(vfs, fd, &replacement->entry.mtime);
@@ -133,8 +135,10 @@ int replacement_open_source(const ReplacementContext *context, Replacement *repl
 	/* The mode that is kept is the one from before it was lent; its ctime is the one from after. */
 	if (replacement->mode_lent)
 		st.st_mode = replacement->source.st_mode;
+	/* A recovery has read it already: since then nobody may have written to it. */
 	if (!S_ISREG(st.st_mode) || !same_file(&st, &replacement->source) ||
-		st.st_size != replacement->source.st_size) {
+		st.st_size != replacement->source.st_size ||
+		(context->recovering && !replacement->mode_lent && !unchanged(&st, &replacement->source))) {
 		replacement_fail(replacement, REASON_CHANGED, 0);
 		return -ESTALE;
 	}
@@ -446,12 +450,6 @@ void replacement_scrub(const ReplacementContext *context, Replacement *replaceme
 		return;
 	if (!source_is_idle(context, replacement, workspace))
 		return;
-	/* The lease may have been broken while the rest was looked at: then somebody is waiting to open it.
-	 */
-	if (replacement->leased && !volume->vfs->lease_holds(volume->vfs, replacement->source_fd)) {
-		replacement_fail(replacement, REASON_IN_USE, 0);
-		return;
-	}
 	scrub_key_derive(volume->scrub_root, replacement->entry.last_tag, &key);
 	/* What tells a scrub whose length alone has reached the medium from somebody's appending: the source
 	 * is read-only from before it on, or has its recorded time back behind it. */
@@ -573,6 +571,9 @@ int replacement_abandon(const ReplacementContext *context, Replacement *replacem
 		r = vfs->fstat(vfs, replacement->new_fd, &held);
 	if (r >= 0)
 		r = vfs->lstat(vfs, replacement->directory->fd, replacement->entry.new_name, &named);
+	/* Somebody has begun to work with what was found to be nobody's. */
+	if (r >= 0 && replacement->seen && !unchanged(&named, &replacement->found_new))
+		return -ESTALE;
 	if (r >= 0 && same_file(&held, &named))
 		r = unlink_held(context, replacement, replacement->entry.new_name, &replacement->new_fd);
 	if (r == -ENOENT || r == -ELOOP) /* gone, or somebody else's by now */

@@ -37,6 +37,8 @@ typedef struct Replacement {
 	bool leased;
 	bool mode_lent; /* the source was made writable by us */
 	bool fatal;     /* the drive failed, not this file: the run must stop */
+	bool seen;      /* recovery: found_new says what was decided about */
+	struct stat found_new;
 	bool moved;
 	bool attributes_lost;
 	Reason reason;

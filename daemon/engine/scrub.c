@@ -58,7 +58,8 @@ int scrub_recognize(const Vfs *vfs, int fd, uint64_t size, const ScrubKey *key, 
 
 		if (n < 0)
 			return (int)n;
-		scrub_pattern(key, offset, workspace->sealed, SEGMENT_PLAIN);
+		scrub_pattern(key, offset, workspace->sealed,
+			((size_t)n + SCRUB_SECTOR - 1) / SCRUB_SECTOR * SCRUB_SECTOR);
 		for (size_t i = 0; i < (size_t)n; i += SCRUB_SECTOR) {
 			size_t sector = MIN((size_t)SCRUB_SECTOR, (size_t)n - i);
 
