@@ -26,7 +26,12 @@ static const Limits ordinary = {
 	.deep_every = 24,
 	.kills_every = 6,
 	.calls_every = 16,
+	.opens_every = 8,
 	.edits_every = 12,
+	.rot_every = 12,
+	.company_every = 128,
+	.recovery_calls_every = 40,
+	.recovery_kills_every = 512,
 	.seed = 1,
 };
 
@@ -39,7 +44,12 @@ static const Limits long_running = {
 	.deep_every = 8,
 	.kills_every = 1,
 	.calls_every = 1,
+	.opens_every = 1,
 	.edits_every = 2,
+	.rot_every = 2,
+	.company_every = 8,
+	.recovery_calls_every = 3,
+	.recovery_kills_every = 32,
 	.seed = 1,
 };
 

@@ -16,7 +16,12 @@ typedef struct Limits {
 	unsigned deep_every;       /* the recovery from every so many-th state is crashed itself */
 	unsigned kills_every;      /* and that from every so many-th kill */
 	unsigned calls_every;      /* others come in at every so many-th system call */
+	unsigned opens_every;      /* and somebody opens a file at every so many-th */
 	unsigned edits_every;      /* and a user edits a file after every so many-th crash */
+	unsigned rot_every;        /* the medium damages what was read back, after every so many-th crash */
+	unsigned company_every;    /* others come in while the recovery from every so many-th one runs */
+	unsigned recovery_calls_every; /* at every so many-th of its system calls */
+	unsigned recovery_kills_every; /* the recovery from every so many-th crash is killed everywhere */
 	uint64_t seed;
 } Limits;
 

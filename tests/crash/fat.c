@@ -70,6 +70,30 @@ unsigned fs_free_clusters(const Fs *fs)
 	return n;
 }
 
+/* Whether a chain that is torn, or an entry, leads to a cluster that is free. */
+static bool is_awaited(const Fs *fs, uint32_t cluster)
+{
+	for (unsigned c = 1; c < fs->disk->clusters; c++)
+		if (fs->disk->units[UNIT_FAT + c] == cluster)
+			return true;
+	for (unsigned slot = 0; slot < SLOTS_MAX; slot++) {
+		const Slot *entry = content_slot(fs->disk->units[unit_of_slot(slot)]);
+
+		if (entry->kind == SLOT_SHORT && entry->start == cluster)
+			return true;
+	}
+	for (int i = 0; i < INODES_MAX; i++)
+		if (fs->inodes[i].used && fs->inodes[i].entry.start == cluster)
+			return true;
+	return false;
+}
+
+static bool can_take(const Fs *fs, unsigned cluster)
+{
+	return cluster != 0 && fs->disk->units[UNIT_FAT + cluster] == FAT_FREE &&
+	       !(fs->avoid_torn && is_awaited(fs, cluster));
+}
+
 static int take_cluster(Fs *fs, unsigned *ret)
 {
 	unsigned found = 0;
@@ -77,13 +101,13 @@ static int take_cluster(Fs *fs, unsigned *ret)
 	while (fs->policy == POLICY_LATEST_FREED && fs->n_freed > 0 && !found) {
 		unsigned c = fs->freed[--fs->n_freed];
 
-		if (fs->disk->units[UNIT_FAT + c] == FAT_FREE)
+		if (can_take(fs, c))
 			found = c;
 	}
 	for (unsigned i = 1; i < fs->disk->clusters && !found; i++) {
 		unsigned c = (fs->next_fit + i) % fs->disk->clusters;
 
-		if (c != 0 && fs->disk->units[UNIT_FAT + c] == FAT_FREE)
+		if (can_take(fs, c))
 			found = c;
 	}
 	if (!found)
@@ -97,6 +121,7 @@ static int take_cluster(Fs *fs, unsigned *ret)
 /* Gives a chain back, as far as it holds together. */
 static void free_chain(Fs *fs, uint32_t cluster)
 {
+	fs->chains_freed += cluster != FAT_END && cluster != 0;
 	while (cluster != FAT_END && cluster != 0) {
 		uint32_t next = cluster < fs->disk->clusters ? fs->disk->units[UNIT_FAT + cluster] : FAT_FREE;
 
@@ -282,7 +307,10 @@ ssize_t fs_read(Fs *fs, int i, uint8_t *bytes, size_t size, uint64_t offset, boo
 			return fs_error(fs);
 		unit = unit_of_sector(cluster, (unsigned)(at % CLUSTER_SIZE / SECTOR_SIZE));
 		content = !direct && unit == fs->overlay_unit ? fs->overlay : fs->disk->units[unit];
-		memcpy(bytes + done, content_sector(content) + within, n);
+		if (content == CONTENT_ZERO) /* a journal is little else */
+			memset(bytes + done, 0, n);
+		else
+			memcpy(bytes + done, content_sector(content) + within, n);
 		done += n;
 		if ((offset + done) % CLUSTER_SIZE == 0)
 			cluster = done < size ? chain_at(fs, cluster, 1) : 0;
@@ -338,7 +366,7 @@ ssize_t fs_write(Fs *fs, int i, const uint8_t *bytes, size_t size, uint64_t offs
 			memcpy(sector, content_sector(fs->disk->units[unit]), SECTOR_SIZE);
 		memcpy(sector + within, bytes + done, n);
 		content = content_of_sector(sector);
-		if (fs->damage_at >= 0 && fs->sectors_written++ == fs->damage_at) {
+		if (fs->damage_at >= 0 && !fs->in_hook && fs->sectors_written++ == fs->damage_at) {
 			put(fs, unit, content_damaged(unit));
 			fs->overlay_unit = unit;
 			fs->overlay = content;

@@ -40,15 +40,16 @@ typedef enum Policy {
 	POLICY_LATEST_FREED, /* the worst case of a full drive: what was freed last is taken first */
 } Policy;
 
-#define INODES_MAX  256
-#define HANDLES_MAX 512
-#define STREAMS_MAX 16
+#define INODES_MAX  64
+#define HANDLES_MAX 128
+#define STREAMS_MAX 8
 
 typedef struct Inode {
 	bool used;
 	unsigned references;
 	bool unlinked;
 	bool leased;
+	bool asked; /* whether the lease holds, since it was taken */
 	unsigned slot;
 	Slot entry;
 	uint32_t number;
@@ -68,6 +69,14 @@ typedef struct Stream_ {
 	DiskEntry found;
 } DirectoryStream;
 
+/* System calls that it matters to come before. */
+typedef enum Call {
+	CALL_OTHER,
+	CALL_FSTAT,
+	CALL_UNLINK,
+	CALL_BARRIER,
+} Call;
+
 typedef struct Fs {
 	Vfs vfs; /* first */
 	Disk *disk;
@@ -83,7 +92,8 @@ typedef struct Fs {
 	void (*hook)(struct Fs *fs, void *userdata, bool mutates);
 	void *hook_userdata;
 	bool in_hook;
-	bool unlinking; /* the hook is called for an unlink: what its caller has looked at is what it takes */
+	Call call;             /* the one that the hook is called for */
+	unsigned chains_freed; /* clusters were given back so often */
 	/* the medium damages what is written to a file's data as the n-th such sector (from 0); -1: never */
 	int damage_at;
 	int sectors_written;
@@ -95,6 +105,7 @@ typedef struct Fs {
 	uint32_t generations[SLOTS_MAX];
 	unsigned next_fit;
 	unsigned freed[CLUSTERS_MAX], n_freed;
+	bool avoid_torn; /* takes no cluster that a torn chain leads to */
 	int64_t clock;
 } Fs;
 

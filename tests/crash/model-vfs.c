@@ -43,6 +43,16 @@ static int enter(Fs *fs, bool mutates)
 	return mutates && fs->read_only ? -EROFS : 0;
 }
 
+static int enter_call(Fs *fs, bool mutates, Call call)
+{
+	int r;
+
+	fs->call = call;
+	r = enter(fs, mutates);
+	fs->call = CALL_OTHER;
+	return r;
+}
+
 static Handle *handle_of(Fs *fs, int fd)
 {
 	int i = fd - FD_BASE;
@@ -198,7 +208,7 @@ static int model_fstat(const Vfs *vfs, int fd, struct stat *ret)
 {
 	Fs *fs = fs_of(vfs);
 	Handle *handle = handle_of(fs, fd);
-	int r = enter(fs, false);
+	int r = enter_call(fs, false, CALL_FSTAT);
 
 	if (r < 0)
 		return r;
@@ -265,9 +275,7 @@ static int model_unlink(const Vfs *vfs, int dir_fd, const char *path, bool folde
 	const char *name;
 	int r;
 
-	fs->unlinking = true;
-	r = enter(fs, true);
-	fs->unlinking = false;
+	r = enter_call(fs, true, CALL_UNLINK);
 	if (r >= 0)
 		r = resolve(fs, dir_fd, path, &directory, &name);
 	return r < 0 ? r : fs_unlink(fs, directory, name);
@@ -447,20 +455,24 @@ static int model_lease(const Vfs *vfs, int fd)
 	if (inode->references > 1)
 		return -EAGAIN;
 	inode->leased = true;
+	inode->asked = false;
 	return 0;
 }
 
 static bool model_lease_holds(const Vfs *vfs, int fd)
 {
-	const Inode *inode = inode_of(fs_of(vfs), fd);
+	Inode *inode = inode_of(fs_of(vfs), fd);
 
-	return inode && inode->leased;
+	if (!inode)
+		return false;
+	inode->asked = true;
+	return inode->leased;
 }
 
 static int model_barrier(const Vfs *vfs, int root_fd _unused_)
 {
 	Fs *fs = fs_of(vfs);
-	int r = enter(fs, true);
+	int r = enter_call(fs, true, CALL_BARRIER);
 
 	if (r < 0)
 		return r;

@@ -31,7 +31,21 @@ SCENARIOS = [
 BARRIER = "		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that"
 SKIP_IF = ("		r = (%s) ? 0 : volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that")
 
-# name, file, [(old, new)...], why it may survive (None: it must not)
+RETIRED = ("rounds.c", "	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED, &rounds->retired);\n",
+           "	r = journal_begin(rounds->journal, &rounds->head);\n")
+ABORTED = ("rounds.c", "	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rounds->aborted); i++)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted[i]);\n", "")
+PREDECESSOR = ("recovery.c", "	const JournalRecord *records[] = {recovery->latest, recovery->previous};", "	const JournalRecord *records[] = {recovery->latest, NULL};")
+WHILE_READ = ("replacement.c", "	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")
+BEFORE_IT_GOES = ("replacement.c", "	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")
+UNLINK_FIRST = ("rounds.c", "	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")
+CLOSED_AT_ONCE = ("rounds.c", "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		run_count(",
+                  "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		if (item->source_fd >= 0)\n"
+                  "			run->volume->vfs->close(run->volume->vfs, item->source_fd);\n		rounds->retired.items[i]->source_fd = -1;\n		run_count(")
+SEALED_TRUSTED = ("recovery.c", "|| (k == 1 && list == JOURNAL_SEALED)", "")
+ORDER = "whichever of the two is first, nothing is allocated while unlinked sources are held"
+
+# name, file, [(old, new) or (file, old, new)...], None: it must not survive; or why it may, and the mutant that
+# takes away as well what makes it needless: that one must not.
 MUTANTS = [
     ("no barrier after R0", "rounds.c",
      [(BARRIER, SKIP_IF % "!rounds->sealed.n && !rounds->scrubbing.n && !rounds->retired.n")], None),
@@ -42,7 +56,7 @@ MUTANTS = [
     ("no barrier after closed", "rounds.c",
      [("	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	return r;\n}\n\nstatic int rounds_init",
        "	return r;\n}\n\nstatic int rounds_init")],
-     "needless for any file's sake: kept so that a drive pulled now has nothing pending"),
+     None),
     ("sources unlinked in the round that scrubs them", "rounds.c",
      [("	pool_run(rounds->pool, rounds->retired.n, task_unlink, rounds);",
        "	pool_run(rounds->pool, rounds->scrubbing.n, task_unlink, rounds);"),
@@ -53,9 +67,8 @@ MUTANTS = [
        "			volume->vfs->close(volume->vfs, rounds->retired.items[i]->source_fd);\n"
        "			rounds->retired.items[i]->source_fd = -1;\n		}\n"
        "	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED")], None),
-    ("unlink before write", "rounds.c",
-     [("	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")],
-     "matters only where a killed process's unlinked sources are reused in the same epoch, before the new files are written"),
+    ("unlink before write", "rounds.c", [UNLINK_FIRST], (ORDER, "unlink before write, nothing held")),
+    ("unlink before write, nothing held", "rounds.c", [UNLINK_FIRST, CLOSED_AT_ONCE], None),
     ("record before write", "rounds.c",
      [("	if (r >= 0)\n		r = journal_write(rounds->journal);\n	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record",
        "	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_write(rounds->journal);\n	/* A record")], None),
@@ -65,13 +78,10 @@ MUTANTS = [
      [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SEALED, &rounds->sealed);\n", "")], None),
     ("records without scrubbing", "rounds.c",
      [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SCRUBBING, &rounds->scrubbing);\n", "")], None),
-    ("records without retired", "rounds.c",
-     [("	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED, &rounds->retired);\n",
-       "	r = journal_begin(rounds->journal, &rounds->head);\n")],
-     "the predecessor lists them as scrubbing; kept for when that cannot be read"),
-    ("records without aborted", "rounds.c",
-     [("	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rounds->aborted); i++)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted[i]);\n", "")],
-     "the predecessor lists them as intended; kept for when that cannot be read"),
+    ("records without retired", "rounds.c", [RETIRED],
+     ("the predecessor lists them as scrubbing", "records without retired, no predecessor")),
+    ("records without retired, no predecessor", "rounds.c", [RETIRED, PREDECESSOR], None),
+    ("records without aborted", "rounds.c", [ABORTED], None),
     ("no last rounds", "rounds.c",
      [("	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0;",
        "	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0;")], None),
@@ -89,15 +99,18 @@ MUTANTS = [
     ("content not compared", "replacement.c",
      [("	if (r >= 0 && memcmp(stream.content_tag, replacement->entry.content_tag, CONTENT_TAG_SIZE) != 0)\n		r = -EBADMSG;\n	/* It bears", "	/* It bears")], None),
     ("no O_EXCL", "replacement.c", [("O_CREAT | O_EXCL, mode", "O_CREAT, mode")], None),
-    ("a source changed while it is read", "replacement.c",
-     [("	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")],
-     "the same is asked again before the scrub and before the unlink"),
-    ("a source changed before it goes", "replacement.c",
-     [("	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")], None),
+    ("a source changed while it is read", "replacement.c", [WHILE_READ],
+     ("the same is asked again before the scrub and before the unlink", "a source changed, whenever")),
+    ("a source changed before it goes", "replacement.c", [BEFORE_IT_GOES], None),
+    ("a source changed, whenever", "replacement.c", [WHILE_READ, BEFORE_IT_GOES], None),
     ("no lease", "replacement.c",
      [("	r = vfs->lease(vfs, replacement->source_fd);\n	replacement->leased = r >= 0;", "	r = 0;\n	replacement->leased = true;"),
-      ("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {\n		replacement_fail(replacement, REASON_IN_USE, 0);\n		return false;", "	if (false) {\n		return false;"),
-      ("	if (replacement->leased && !volume->vfs->lease_holds(volume->vfs, replacement->source_fd)) {", "	if (false) {")], None),
+      ("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {", "	if (false) {")], None),
+    ("a lease that is refused", "replacement.c", [("	if (r == -EAGAIN || r == -EBUSY) {", "	if (false) {")], None),
+    ("a lease that is broken", "replacement.c",
+     [("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {", "	if (false) {")], None),
+    ("no leases, not read once more", "replacement.c",
+     [("	if (replacement->leased || !workspace || context->recovering)\n		return true;", "	return true;")], None),
     ("another file in the source's place", "replacement.c",
      [("	if (r >= 0 && !same_file(&held, &named)) {\n		/* Somebody", "	if (false) {\n		/* Somebody")], None),
     ("an edited new plaintext", "replacement.c", [("	if (edited) {", "	if (false) {")], None),
@@ -121,16 +134,18 @@ MUTANTS = [
      [("		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count",
        "		finding->replacement = replacement_free(finding->replacement);\n"
        "		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count")],
-     "a hole here: only somebody who allocates while a recovery runs could notice, and nobody does yet"),
-    ("recovery: no predecessor", "recovery.c",
-     [("	const JournalRecord *records[] = {recovery->latest, recovery->previous};", "	const JournalRecord *records[] = {recovery->latest, NULL};")], None),
+     None),
+    ("recovery: no predecessor", "recovery.c", [PREDECESSOR],
+     ("the lists of retired and aborted files say the same", "records without retired, no predecessor")),
     ("recovery: readable means trusted", "recovery.c",
      [("		{JOURNAL_SEALED, false},", "		{JOURNAL_SEALED, true},")], None),
     ("recovery: nothing is trusted", "recovery.c",
      [("		{JOURNAL_SCRUBBING, true},\n		{JOURNAL_RETIRED, true},", "		{JOURNAL_SCRUBBING, false},\n		{JOURNAL_RETIRED, false},"),
       ("|| (k == 1 && list == JOURNAL_SEALED)", "")], None),
-    ("recovery: the older record's sealed not trusted", "recovery.c",
-     [("|| (k == 1 && list == JOURNAL_SEALED)", "")], None),
+    ("recovery: the older record's sealed not trusted", "recovery.c", [SEALED_TRUSTED],
+     ("the newest record lists them as scrubbing, or aborted", "records without scrubbing, none trusted")),
+    ("records without scrubbing, none trusted", "rounds.c",
+     [SEALED_TRUSTED, ("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SCRUBBING, &rounds->scrubbing);\n", "")], None),
     ("recovery: no promotion by the pattern", "classify.c",
      [("			c->finding->trusted = c->finding->promoted = true;\n		} else if (r < 0)", "			;\n		} else if (r < 0)")], None),
     ("recovery: a promotion is not recorded", "recovery.c",
@@ -142,13 +157,22 @@ MUTANTS = [
     ("recovery: a source's size and time are not put back", "classify.c",
      [("	c->finding->restore =\n		c->run->context.scrub &&", "	c->finding->restore =\n		false && c->run->context.scrub &&")], None),
     ("recovery: source by size and time alone", "classify.c",
-     [("	       (!c->scrub_key || plain_is_whole(c, &c->source, entry->size) > 0);", "	       true;")], None),
+     [("	if (!c->scrub_key && !as_recorded(", "	if (!as_recorded("),
+      ("	if (c->scrub_key && (plain_is_whole(c, &c->source, entry->size) <= 0 || tail_is_ours(c) <= 0))\n		return false;", "")], None),
     ("recovery: new file not checked", "classify.c",
      [("	} else if (!cipher_is_whole(c, &c->new)) {\n		/* An intact", "	} else if (!c->new.present) {\n		/* An intact")], None),
     ("recovery: source not compared", "classify.c",
      [("		r = compare_forms(c, &c->new);\n		if (r >= 0)", "		r = 0;\n		if (r >= 0)")], None),
     ("recovery: plaintext not compared", "classify.c",
-     [("	else if ((r = plain_is_whole(c, &c->new, c->finding->entry->new_size)) > 0)", "	else if ((r = 1) > 0)")], None),
+     [("				 ? plain_is_whole(c, &c->new, entry->new_size)\n				 : false) > 0)", "				 ? 1\n				 : false) > 0)")], None),
+    ("recovery: encrypted form not checked", "classify.c",
+     [("	else if (!cipher_is_whole(c, &c->source))\n		decide(c, ACTION_KEEP, REASON_MEDIUM_FAILED);\n", "")], None),
+    ("recovery: a source edited since it was looked at", "replacement.c",
+     [("(context->recovering && !replacement->mode_lent && !unchanged(&st, &replacement->source))", "false")], None),
+    ("recovery: a new file edited since it was looked at", "replacement.c",
+     [("	if (r >= 0 && replacement->seen && !unchanged(&named, &replacement->found_new))\n		return -ESTALE;\n", "")], None),
+    ("recovery: an abandoned file's alias not looked for", "classify.c",
+     [("		if (!c->source.present || c->run->context.scrub)\n			return false;", "		if (true)\n			return false;")], None),
     ("recovery: edited source dropped for", "classify.c",
      [("		decide(c, ACTION_KEEP, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted", "		decide(c, ACTION_FINISH, REASON_EDITED);\n}\n\nstatic void decide_encrypt_trusted")], None),
     ("recovery: no look for strays", "classify.c", [("	r = strays_load(c->strays, vfs, c->directory);", "	r = 0;")], None),
@@ -185,23 +209,25 @@ def mutate(text, edits):
 
 
 def judge(mutant, args, objects):
-    name, file, edits, excuse = mutant
+    name, first, edits, excuse = mutant
     folder = args.build / "mutants" / re.sub(r"\W+", "-", name)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        source = mutate((ENGINE / file).read_text(), edits)
-    except ValueError as error:
-        return name, None, f"does not apply: {error}"
-    (folder / file).write_text(source)
-    object_, program = folder / "mutant.o", folder / "crash"
-    compiled = subprocess.run([*shlex.split(args.cc), "-w", "-c", "-o", object_, folder / file],
-                              cwd=ROOT, capture_output=True, text=True)
-    if compiled.returncode:
-        return name, None, "does not compile: " + compiled.stderr.strip().splitlines()[0]
-    replaced = f"daemon/engine/{file.removesuffix('.c')}.o"
-    others = [o for o in objects if not o.endswith(replaced)]
-    link = shlex.split(args.link)
-    subprocess.run([*shlex.split(args.cc), "-o", program, object_, *others, *link], cwd=ROOT, check=True)
+    edits = [edit if len(edit) == 3 else (first, *edit) for edit in edits]
+    program, others, mutants = folder / "crash", list(objects), []
+    for file in dict.fromkeys(edit[0] for edit in edits):
+        try:
+            source = mutate((ENGINE / file).read_text(), [edit[1:] for edit in edits if edit[0] == file])
+        except ValueError as error:
+            return name, None, f"does not apply: {error}"
+        (folder / file).write_text(source)
+        compiled = subprocess.run([*shlex.split(args.cc), "-w", "-c", "-o", folder / f"{file}.o", folder / file],
+                                  cwd=ROOT, capture_output=True, text=True)
+        if compiled.returncode:
+            return name, None, "does not compile: " + compiled.stderr.strip().splitlines()[0]
+        mutants.append(folder / f"{file}.o")
+        others = [o for o in others if not o.endswith(f"daemon/engine/{file.removesuffix('.c')}.o")]
+    subprocess.run([*shlex.split(args.cc), "-o", program, *mutants, *others, *shlex.split(args.link)],
+                   cwd=ROOT, check=True)
     states = 0
     for scenario in SCENARIOS:
         run = subprocess.run([program, "--first", "--only", scenario], capture_output=True, text=True)
@@ -210,7 +236,7 @@ def judge(mutant, args, objects):
         if run.returncode:
             return name, True, f"{scenario}: ended with {run.returncode}"
         states += int(re.search(r"crash states: (\d+)", run.stdout)[1])
-    return name, False, f"{excuse or 'SURVIVED'} ({states} states)"
+    return name, False, f"{excuse[0] if excuse else 'SURVIVED'} ({states} states)"
 
 
 def main():
@@ -225,21 +251,22 @@ def main():
     args.build = args.build.resolve()
 
     mutants = [m for m in MUTANTS if not args.only or args.only in m[0]]
-    excuses = {m[0]: m[3] for m in MUTANTS}
-    killed = survived = failed = 0
+    verdicts = {}
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         # Those that may survive take longest: they come last.
         runs = [pool.submit(judge, m, args, args.objects) for m in sorted(mutants, key=lambda m: bool(m[3]))]
         for run in concurrent.futures.as_completed(runs):
             name, dead, how = run.result()
-            if dead:
-                killed += 1
-            elif dead is False and excuses[name]:
-                survived += 1
-            else:
-                failed += 1
+            verdicts[name] = dead
             print(f"{name:<48} {'killed by' if dead else 'survives:' if dead is False else 'ERROR'} {how}", flush=True)
-    print(f"mutants: {killed} killed, {survived} needless, {failed} not accounted for")
+    # A needless one is proven by a mutant that lacks as well what makes it so.
+    needless = [m for m in mutants if verdicts[m[0]] is False and m[3]]
+    proven = [m for m in needless if verdicts.get(m[3][1], args.only)]
+    for m in needless:
+        print(f"{m[0]}: {'shown' if m in proven else 'NOT SHOWN'} to be needless by \"{m[3][1]}\"")
+    killed = sum(dead is True for dead in verdicts.values())
+    failed = len(mutants) - killed - len(proven)
+    print(f"mutants: {killed} killed, {len(proven)} needless, {failed} not accounted for")
     return 1 if failed else 0
 
 
