@@ -191,6 +191,12 @@ def pytest_terminal_summary(terminalreporter, config):
                 write("| " + " | ".join(str(cell) for cell in row) + " |")
 
 
+def pytest_collection_modifyitems(items):
+    """What everybody does first, what takes longest last."""
+    order = ["roundtrip", "sticks", "limits", "suspend", "interruptions", "power_cuts", "costs"]
+    items.sort(key=lambda item: order.index(item.path.stem.removeprefix("test_")))
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: not in CI's subset")
     if not os.environ.get("VM_LONG") and not config.option.markexpr:
