@@ -15,8 +15,8 @@ from machine.stick import MIB
 STATES = int(os.environ.get("VM_STATES", "50"))  # a filesystem, in the default set
 SIZE = {"vfat": 36 * MIB, "exfat": 24 * MIB, "ext4": 24 * MIB}
 TITLE = "Disks that a power cut can leave, mounted and recovered"
-HEAD = ("| filesystem | run | epochs | pieces | states | settled at once | after a new mount | pending | lost | newly damaged "
-        "| seconds |", "|---|---|" + "---:|" * 9)
+HEAD = ("| filesystem | run | epochs | pieces | states | settled at once | after a new mount | pending "
+        "| unreadable until repaired | lost | newly damaged | seconds |", "|---|---|" + "---:|" * 10)
 RESUME, ROLLBACK = 0, 1
 
 
@@ -70,10 +70,10 @@ def explore(make_vm, kind, base, log, before, count, heeded=1):
             print(f"epoch {state[0]}, {len(state[1])} of {sizes[state[0]]} pieces: "
                   + str(outcome).replace("x" * 100, "x.."))
     ended = [outcome["recovery"] for outcome in outcomes]
+    counts = [sum(bool(outcome[what]) for outcome in outcomes) for what in ("unreadable", "differs", "crosslinks")]
     return [len(sizes), sum(sizes), len(outcomes), ended.count(["DONE"]),
             sum(len(end) > 1 and end[-1] == "DONE" for end in ended), sum(end[-1] != "DONE" for end in ended),
-            sum(bool(outcome["differs"]) for outcome in outcomes), sum(outcome["crosslinks"] for outcome in outcomes),
-            f"{seconds:.0f}"], outcomes
+            *counts, f"{seconds:.0f}"], outcomes
 
 
 @pytest.mark.parametrize(("kind", "verb", "near_full"), [

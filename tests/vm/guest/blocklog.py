@@ -58,25 +58,28 @@ def cost(path, start=0):
     return total
 
 
+def draw_kept(draw, size):
+    """Which of an epoch's pieces reached the medium."""
+    kind = draw.choice(["prefix", "drop", "drop", "random", "random"])
+    if kind == "prefix":
+        return tuple(range(draw.randint(0, size)))
+    if kind == "drop":
+        gone = {draw.randrange(size) for _ in range(draw.randint(1, 2))}
+        return tuple(n for n in range(size) if n not in gone)
+    share = draw.choice([0.1, 0.5, 0.9])
+    return tuple(n for n in range(size) if draw.random() < share)
+
+
 def states(path, count, seed=1, heeded=1):
     """`count` different power cuts, as (epoch, pieces of it that reached the medium), by epoch: prefixes, single and
     double drops, random subsets; each epoch gets its share."""
     sizes = [len(epoch) for epoch in epochs(path, heeded)]
     draw = random.Random(seed)
     chosen = set()
-    for _ in range(count * 20):
+    # The largest first; small ones have few states, and run out of them.
+    for number in range(count * 20):
         if len(chosen) >= count:
             break
-        epoch = draw.randrange(len(sizes))
-        size = sizes[epoch]
-        kind = draw.choice(["prefix", "drop", "drop", "random", "random"])
-        if kind == "prefix":
-            kept = range(draw.randint(0, size))
-        elif kind == "drop":
-            gone = {draw.randrange(size) for _ in range(draw.randint(1, 2))}
-            kept = (n for n in range(size) if n not in gone)
-        else:
-            share = draw.choice([0.1, 0.5, 0.9])
-            kept = (n for n in range(size) if draw.random() < share)
-        chosen.add((epoch, tuple(kept)))
+        epoch = sorted(range(len(sizes)), key=lambda n: -sizes[n])[number % len(sizes)]
+        chosen.add((epoch, draw_kept(draw, sizes[epoch])))
     return sorted(chosen)

@@ -132,9 +132,10 @@ class Explorer:
         return [f"{path}: {self.before.get(path)} -> {after.get(path)}"
                 for path in sorted(self.before.keys() | after.keys()) if self.before.get(path) != after.get(path)]
 
-    def whole(self):
-        """Files that are there in no whole form: neither as they were, nor as something that decrypts to that. A cut may
-        leave a file under its short alias alone, so it is the content that counts."""
+    def missing(self):
+        """Files that are there in no whole form: neither as they were, nor as something that decrypts to that. A cut may leave
+        a file under its short alias alone, so it is the content that counts; and a folder whose end is torn cannot be listed,
+        while the names in it are there."""
         shutil.rmtree(ELSEWHERE, ignore_errors=True)
         os.mkdir(ELSEWHERE)
         os.chown(ELSEWHERE, UID, UID)
@@ -142,7 +143,23 @@ class Explorer:
         self.job("DECRYPT", ("HAS_TARGET",), target=fd)
         os.close(fd)
         there = {entry[3] for root in (POINT, ELSEWHERE) for entry in self.snapshot(root).values()}
+        there |= {self.digest(os.path.join(POINT, path)) for path in self.before}
         return [path for path, entry in self.before.items() if entry[1] is not None and entry[3] not in there]
+
+    @staticmethod
+    def digest(path):
+        try:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "blake2b").hexdigest()
+        except OSError:
+            return None
+
+    def missing_after_repair(self):
+        """The same, when the checker has mended the filesystem, as a person would let it before giving anything up."""
+        self.umount()
+        fsck.repair(self.filesystem, self.loop)
+        self.mount()
+        return self.missing()
 
     def fsck(self):
         """Returns (whether it is damaged, what the checker said)."""
@@ -154,7 +171,7 @@ class Explorer:
         read-only. Where it does so during the recovery, a person plugs the stick in again and has another go."""
         self.put(epoch, kept)
         crossed = self.filesystem != "ext4" and self.fsck()[0]
-        outcomes, failures, log = [], [], ""
+        outcomes, failures, unreadable, log = [], [], [], ""
         while len(outcomes) < TRIES and outcomes[-1:] != ["DONE"]:
             self.mount()
             try:
@@ -168,11 +185,12 @@ class Explorer:
                     failures += decrypted.get("failures", [])
                     differs = self.compare(self.snapshot(POINT))
                 elif len(outcomes) == TRIES:
-                    differs = self.whole()
+                    unreadable = self.missing()
+                    differs = self.missing_after_repair() if unreadable else []
             finally:
                 self.umount()
         damaged, check = self.fsck()
-        return {"recovery": outcomes, "differs": differs, "crosslinks": damaged and not crossed,
+        return {"recovery": outcomes, "differs": differs, "unreadable": unreadable, "crosslinks": damaged and not crossed,
                 "failures": [[os.fsdecode(path), reason, error] for path, reason, error in failures],
                 "log": log[-1000:], "fsck": check[-400:]}
 
