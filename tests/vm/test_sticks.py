@@ -6,7 +6,6 @@ import json
 import pytest
 
 from machine.drive import DONE, INTERRUPTED, PARTIAL, WRONG_PASSPHRASE
-from machine.stick import MIB
 
 FAT = ["vfat+udisks", "exfat+udisks"]
 

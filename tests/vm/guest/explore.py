@@ -171,7 +171,7 @@ class Explorer:
         read-only. Where it does so during the recovery, a person plugs the stick in again and has another go."""
         self.put(epoch, kept)
         crossed = self.filesystem != "ext4" and self.fsck()[0]
-        outcomes, failures, unreadable, log = [], [], [], ""
+        outcomes, failures, differs, unreadable, lost, log = [], [], [], [], [], ""
         while len(outcomes) < TRIES and outcomes[-1:] != ["DONE"]:
             self.mount()
             try:
@@ -179,18 +179,18 @@ class Explorer:
                 outcomes.append(recovery["outcome"])
                 failures += recovery.get("failures", [])
                 log += recovery["log"]
-                differs = []
                 if outcomes[-1] == "DONE":
                     decrypted = self.job("DECRYPT")
                     failures += decrypted.get("failures", [])
                     differs = self.compare(self.snapshot(POINT))
-                elif len(outcomes) == TRIES:
+                if differs or outcomes[-1] != "DONE" and len(outcomes) == TRIES:
                     unreadable = self.missing()
-                    differs = self.missing_after_repair() if unreadable else []
+                    lost = self.missing_after_repair() if unreadable else []
             finally:
                 self.umount()
         damaged, check = self.fsck()
-        return {"recovery": outcomes, "differs": differs, "unreadable": unreadable, "crosslinks": damaged and not crossed,
+        return {"recovery": outcomes, "differs": differs, "unreadable": unreadable, "lost": lost,
+                "crosslinks": damaged and not crossed,
                 "failures": [[os.fsdecode(path), reason, error] for path, reason, error in failures],
                 "log": log[-1000:], "fsck": check[-400:]}
 

@@ -207,5 +207,5 @@ class Stick:
         return point
 
     def mount_by_udisks(self, user="alice"):
-        done = self.vm.run(["udisksctl", "mount", "--block-device", self.node, "--no-user-interaction"], user=user)
+        self.vm.run(["udisksctl", "mount", "--block-device", self.node, "--no-user-interaction"], user=user)
         return self.vm.call("wait_mount", self.node, 30)["point"]

@@ -80,6 +80,8 @@ class Vm:
         except BaseException as error:
             console = (self.folder / "console").read_text(errors="replace")[-3000:]
             self.kill()
+            if not isinstance(error, Exception):  # ^C
+                raise
             raise AgentError(f"no answer from the machine: {error}\n{console}") from error
 
     def resume(self):
