@@ -406,9 +406,16 @@ static void decide_decrypt_untrusted(Case *c)
 		decide(c, ACTION_KEEP, REASON_EDITED);
 }
 
+/* Whether the new plaintext is the recorded one, and no longer. A negative errno: it cannot be read. */
+static int plain_is_as_written(Case *c)
+{
+	uint64_t size = c->finding->entry->new_size;
+
+	return (uint64_t)c->new.st.st_size == size ? plain_is_whole(c, &c->new, size) : 0;
+}
+
 static void decide_decrypt_trusted(Case *c)
 {
-	const JournalEntry *entry = c->finding->entry;
 	int r;
 
 	if (!c->source.present)
@@ -418,9 +425,7 @@ static void decide_decrypt_trusted(Case *c)
 		decide(c, ACTION_NONE, REASON_INVALID);
 	else if (!c->run->may_decrypt)
 		decide(c, ACTION_KEEP, REASON_PENDING);
-	else if ((r = (uint64_t)c->new.st.st_size == entry->new_size
-				 ? plain_is_whole(c, &c->new, entry->new_size)
-				 : false) > 0)
+	else if ((r = plain_is_as_written(c)) > 0)
 		decide(c, ACTION_FINISH, REASON_INVALID);
 	else
 		decide(c, r < 0 ? ACTION_KEEP : ACTION_REPORT, r < 0 ? REASON_PENDING : REASON_EDITED);
@@ -442,8 +447,7 @@ static bool stray_is_new(Case *c, const char *stray)
 		if (c->run->context.encrypting)
 			c->abandoned = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size) == 1;
 		else
-			c->abandoned = (uint64_t)c->new.st.st_size ==
-				       entry->new_size &&plain_is_whole(c, &c->new, entry->new_size) > 0;
+			c->abandoned = plain_is_as_written(c) > 0;
 		return c->abandoned;
 	}
 	if (c->run->context.encrypting) {

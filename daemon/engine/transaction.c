@@ -39,6 +39,12 @@ static Outcome open_journal(Run *run, Journal **ret_journal)
 		run->result->pending = latest->operation;
 		return OUTCOME_INTERRUPTED;
 	}
+	/* A run that was killed may have left its "closed" in the caches alone: the next record takes the
+	 * place of the one that is durable (T1). */
+	if (latest && !run->options->dry_run)
+		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	if (r < 0)
+		return run_outcome(run, r);
 	*ret_journal = TAKE_PTR(journal);
 	return OUTCOME_DONE;
 }

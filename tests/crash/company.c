@@ -13,7 +13,7 @@
 #define GRABS_MAX          8   /* times that a recovery is looked for to give clusters back */
 #define RECOVERY_CALLS_MAX 400 /* system calls of a recovery that others come in at */
 
-/* After a kill, and the recovery that found nothing to do (or without one, "again" in a path): the
+/* After a kill, and the recovery that found nothing to do ("next" in a path), or without one ("again"): the
  * transaction the other way, which explorer->world is made to be about. */
 void explorer_run_next(
 	Explorer *explorer, const Disk *killed, const Log *killed_log, bool recover, Execution *run)
@@ -52,12 +52,14 @@ void explore_next(
 
 	if (!run)
 		abort();
-	(void)snprintf(path, sizeof(path), "%s/next", way);
-	explorer_run_next(explorer, killed, killed_log, true, run);
-	if (run->outcome == OUTCOME_DONE)
-		explore_log(explorer, run, depth, path);
-	scenario->kind = kind;
-	execution_end(run);
+	for (int recover = 0; recover <= 1; recover++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", way, recover ? "next" : "again");
+		explorer_run_next(explorer, killed, killed_log, recover, run);
+		if (run->outcome == OUTCOME_DONE)
+			explore_log(explorer, run, depth, path);
+		scenario->kind = kind;
+		execution_end(run);
+	}
 	free(run);
 }
 
