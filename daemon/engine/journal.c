@@ -121,17 +121,6 @@ static int open_files(Journal *journal, int flags)
 	return 0;
 }
 
-/* Whether no record was ever written to the file: one begins with its magic. Looks at the first bytes alone:
- * behind them a creation that was cut short may have left a torn chain, and meeting one turns FAT read-only.
- */
-static int is_unused(const Vfs *vfs, int fd)
-{
-	uint8_t head[JOURNAL_RECORD_MIN];
-	ssize_t n = vfs_read_full(vfs, fd, head, sizeof(head), 0);
-
-	return n < 0 ? (int)n : sodium_is_zero(head, (size_t)n);
-}
-
 int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
 	Journal **ret)
 {
@@ -152,44 +141,32 @@ int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8
 	}
 	if (r < 0)
 		return r;
-	/* Nor has anything else begun, then. */
-	r = is_unused(vfs, journal->fds[0]);
-	if (r > 0)
-		r = is_unused(vfs, journal->fds[1]);
-	if (r != 0)
-		return r < 0 ? r : -ENOENT;
 	*ret = TAKE_PTR(journal);
 	return 0;
 }
 
-/* Makes one file of zeros, in the place of what an earlier creation may have left. */
+/* Fills one file with zeros, from whatever length it has got to. */
 static int zero_file(const Vfs *vfs, int dir_fd, size_t capacity)
 {
 	_cleanup_free_ uint8_t *zeros = NULL;
 	struct stat st, dir;
 	int fd, r;
 
-	fd = vfs->open(vfs, dir_fd, "journal", READ_FLAGS, 0);
-	if (fd >= 0) {
-		r = is_unused(vfs, fd);
-		vfs->close(vfs, fd);
-		if (r == 0)
-			return -EBADMSG;
-		if (r > 0)
-			r = vfs->unlink(vfs, dir_fd, "journal", false);
-		if (r < 0)
-			return r;
-	} else if (fd != -ENOENT) {
-		return fd;
-	}
-	fd = vfs->open(vfs, dir_fd, "journal", O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	fd = vfs->open(vfs, dir_fd, "journal", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
 	if (fd < 0)
 		return fd;
 	r = vfs->fstat(vfs, fd, &st);
+	if (r >= 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1))
+		r = -EBADMSG;
 	/* What root makes is its folder's owner's; who is not root owns it already. */
 	if (r >= 0 && vfs->fstat(vfs, dir_fd, &dir) >= 0 && dir.st_uid != st.st_uid)
 		(void)vfs->chown(vfs, fd, dir.st_uid, dir.st_gid);
-	if (r >= 0) {
+	if (r >= 0 && (size_t)st.st_size < capacity) {
+		r = is_blank(vfs, fd, (uint64_t)st.st_size);
+		if (r == 0)
+			r = -EBADMSG;
+	}
+	if (r >= 0 && (size_t)st.st_size < capacity) {
 		zeros = new0(uint8_t, capacity);
 		r = zeros ? vfs_write_full(vfs, fd, zeros, capacity, 0) : -ENOMEM;
 		if (r >= 0)

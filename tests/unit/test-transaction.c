@@ -438,49 +438,6 @@ static void an_interrupted_decrypt_needs_somebody_who_may_decrypt(void **state _
 	tree_end(&tree);
 }
 
-static ino_t torn_journal;
-
-/* FAT may have ended a journal's chain where the power was cut during its creation: reading on gives EIO. */
-static ssize_t torn_pread(const Vfs *vfs, int fd, void *buffer, size_t size, uint64_t offset)
-{
-	const Vfs *below = &fixture_of(vfs)->posix.vfs;
-	struct stat st;
-
-	if (fstat(fd, &st) == 0 && st.st_ino == torn_journal && offset + size > 4096)
-		return -EIO;
-	return below->pread(below, fd, buffer, size, offset);
-}
-
-static void a_journal_whose_creation_was_cut_short_is_made_anew(void **state _unused_)
-{
-	static const char *const paths[] = {".usbcrypt/a/journal", ".usbcrypt/b/journal"};
-	struct stat st;
-	Tree tree;
-
-	tree_begin(&tree);
-	make_usual_tree(&tree);
-	for (size_t i = 0; i < ELEMENTSOF(paths); i++) {
-		int fd = openat(tree.fixture.root_fd, paths[i], O_RDWR | O_CREAT | O_EXCL, 0600);
-
-		assert_true(fd >= 0);
-		assert_int_equal(ftruncate(fd, 1024 * 1024), 0);
-		assert_int_equal(fstat(fd, &st), 0);
-		torn_journal = st.st_ino;
-		(void)safe_close(fd);
-	}
-	tree.fixture.vfs.pread = torn_pread;
-	assert_int_equal(tree_recover(&tree, RECOVERY_SETTLE), OUTCOME_DONE);
-	assert_int_equal(tree_encrypt(&tree), OUTCOME_DONE);
-	assert_int_equal(tree_count_files(&tree, true), 10);
-
-	/* One that holds a record is nobody's to make anew, wherever the other has gone. */
-	assert_int_equal(unlinkat(tree.fixture.root_fd, paths[0], 0), 0);
-	assert_int_equal(tree_decrypt(&tree), OUTCOME_TAMPERED);
-	assert_int_equal(fstatat(tree.fixture.root_fd, paths[1], &st, 0), 0);
-	assert_int_equal(tree_count_files(&tree, true), 10);
-	tree_end(&tree);
-}
-
 static void a_journal_of_another_key_is_refused(void **state _unused_)
 {
 	Tree tree;
@@ -547,7 +504,6 @@ int main(void)
 		cmocka_unit_test(a_roll_back_takes_back_the_whole_run_and_nothing_else),
 		cmocka_unit_test(an_edit_after_the_interruption_is_kept),
 		cmocka_unit_test(an_interrupted_decrypt_needs_somebody_who_may_decrypt),
-		cmocka_unit_test(a_journal_whose_creation_was_cut_short_is_made_anew),
 		cmocka_unit_test(a_journal_of_another_key_is_refused),
 		cmocka_unit_test(a_file_in_use_stays_in_plain),
 		cmocka_unit_test(a_medium_that_lies_costs_no_file),
