@@ -212,7 +212,7 @@ int segments_run(const Segments *segments, uint64_t n, unsigned helpers, Workspa
 
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_cond_init(&run.turn_changed, NULL);
-	helpers = (unsigned)MIN((uint64_t)MIN(helpers, (unsigned)HELPERS_MAX), n > 0 ? n - 1 : 0);
+	helpers = n < LARGE_SEGMENTS ? 0 : MIN(helpers, (unsigned)HELPERS_MAX);
 	while (started < helpers && thread_start(&threads[started], segment_thread, &run) >= 0)
 		started++;
 	segment_work(&run, workspace);

@@ -41,7 +41,8 @@ void pool_run(Pool *pool, size_t n, PoolTask task, void *userdata);
 
 /* Runs n segments: compute() on several threads at once, commit() strictly in order, one at a time, on the
  * thread that computed. The first negative return of either ends it and is returned. With helpers == 0, or
- * one segment, everything happens in the caller's thread and workspace. */
+ * fewer than LARGE_SEGMENTS, everything happens in the caller's thread and workspace. */
+#define LARGE_SEGMENTS 32 /* 16 MiB: what is smaller has its thread of the pool, beside others */
 typedef struct Segments {
 	void *userdata;
 	int (*compute)(void *userdata, uint64_t segment, Workspace *workspace);

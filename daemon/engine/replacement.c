@@ -457,7 +457,7 @@ void replacement_scrub(const ReplacementContext *context, Replacement *replaceme
 		(void)volume->vfs->chmod(
 			volume->vfs, replacement->source_fd, replacement->source.st_mode & 07555);
 	r = scrub_file(volume->vfs, replacement->source_fd, replacement->entry.size, context->cluster, &key,
-		workspace);
+		context->helpers, workspace);
 	if (r >= 0 && !context->unordered)
 		(void)volume->vfs->set_mtime(volume->vfs, replacement->source_fd, &replacement->entry.mtime);
 	scrub_ended(replacement, r);

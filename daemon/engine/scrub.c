@@ -27,27 +27,54 @@ void scrub_pattern(const ScrubKey *key, uint64_t offset, uint8_t *ret, size_t si
 	(void)crypto_stream_chacha20_xor_ic(ret, ret, size, nonce, offset / 64, key->bytes);
 }
 
-int scrub_file(
-	const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, Workspace *workspace)
+typedef struct Scrub {
+	const Vfs *vfs;
+	int fd;
+	uint64_t size, end; /* of the file, and of its last cluster */
+	const ScrubKey *key;
+} Scrub;
+
+static size_t segment_size(const Scrub *scrub, uint64_t segment)
 {
-	uint64_t end = (size + cluster - 1) / cluster * cluster;
+	return (size_t)MIN((uint64_t)SEGMENT_PLAIN, scrub->end - segment * SEGMENT_PLAIN);
+}
 
-	for (uint64_t offset = 0; offset < end;) {
-		size_t n = (size_t)MIN((uint64_t)SEGMENT_PLAIN, end - offset);
-		size_t sectors = (n + SCRUB_SECTOR - 1) / SCRUB_SECTOR * SCRUB_SECTOR;
-		int r;
+static int scrub_compute(void *userdata, uint64_t segment, Workspace *workspace)
+{
+	const Scrub *scrub = userdata;
+	size_t size = segment_size(scrub, segment);
 
-		scrub_pattern(key, offset, workspace->plain, sectors);
-		r = vfs_write_full(vfs, fd, workspace->plain, n, offset);
-		/* No room behind the end: then there is no cluster behind it either. */
-		if (r == -ENOSPC && offset + n > size)
-			r = vfs_write_full(vfs, fd, workspace->plain,
-				(size_t)(size > offset ? size - offset : 0), offset);
-		if (r < 0)
-			return r;
-		offset += n;
-	}
+	scrub_pattern(scrub->key, segment * SEGMENT_PLAIN, workspace->plain,
+		(size + SCRUB_SECTOR - 1) / SCRUB_SECTOR * SCRUB_SECTOR);
 	return 0;
+}
+
+static int scrub_commit(void *userdata, uint64_t segment, Workspace *workspace)
+{
+	const Scrub *scrub = userdata;
+	uint64_t offset = segment * SEGMENT_PLAIN;
+	size_t size = segment_size(scrub, segment);
+	int r;
+
+	r = vfs_write_full(scrub->vfs, scrub->fd, workspace->plain, size, offset);
+	/* No room behind the end: then there is no cluster behind it either. */
+	if (r == -ENOSPC && offset + size > scrub->size)
+		r = vfs_write_full(scrub->vfs, scrub->fd, workspace->plain,
+			(size_t)(scrub->size > offset ? scrub->size - offset : 0), offset);
+	return r;
+}
+
+int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, unsigned helpers,
+	Workspace *workspace)
+{
+	Scrub scrub = {.vfs = vfs,
+		.fd = fd,
+		.size = size,
+		.end = (size + cluster - 1) / cluster * cluster,
+		.key = key};
+	const Segments segments = {.userdata = &scrub, .compute = scrub_compute, .commit = scrub_commit};
+
+	return segments_run(&segments, (scrub.end + SEGMENT_PLAIN - 1) / SEGMENT_PLAIN, helpers, workspace);
 }
 
 int scrub_recognize(const Vfs *vfs, int fd, uint64_t size, const ScrubKey *key, Workspace *workspace)

@@ -24,10 +24,10 @@ void scrub_key_derive(const Secret *scrub_root, const uint8_t last_tag[SUITE_TAG
 /* The pattern of `size` bytes (a multiple of SCRUB_SECTOR) from byte `offset` (likewise) on. */
 void scrub_pattern(const ScrubKey *key, uint64_t offset, uint8_t *ret, size_t size);
 
-/* Overwrites a file of `size` bytes through the end of its last cluster. `stopped` may be NULL; -ECANCELED
- * then. */
-int scrub_file(
-	const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, Workspace *workspace);
+/* Overwrites a file of `size` bytes through the end of its last cluster, from its start on; up to `helpers`
+ * threads make the pattern of a large one. */
+int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, unsigned helpers,
+	Workspace *workspace);
 
 /* What the sectors of a scrubbed or half-scrubbed file are. */
 typedef enum ScrubState {

@@ -6,9 +6,6 @@
 #include <errno.h>
 #include <sodium.h>
 
-/* From this size on a file is worked on by several threads. */
-#define LARGE_FILE ((uint64_t)16 * 1024 * 1024)
-
 typedef struct Sealing {
 	Stream *stream;
 	const uint8_t *head;
@@ -193,8 +190,7 @@ static int stream_run(Stream *stream, const Segments *segments, Workspace *works
 
 	memset(stream->content_tag, 0, sizeof(stream->content_tag));
 	pthread_mutex_init(&stream->lock, NULL);
-	r = segments_run(segments, segment_count(stream->plain_size),
-		stream->plain_size >= LARGE_FILE ? stream->helpers : 0, workspace);
+	r = segments_run(segments, segment_count(stream->plain_size), stream->helpers, workspace);
 	pthread_mutex_destroy(&stream->lock);
 	return r;
 }
