@@ -15,24 +15,11 @@
 
 #include "engine/drive.h"
 #include "engine/vfs.h"
+#include "skip.h"
 #include "util/fd.h"
 #include "util/memory.h"
 
 #include <sodium.h>
-
-/* ASan makes mlock() do nothing: what looks at locked memory is then skipped. */
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
-#ifdef UNDER_ASAN
-#define skip_under_asan() skip()
-#else
-#define skip_under_asan() ((void)0)
-#endif
 
 /* The cheapest parameters that are accepted. */
 #define CHEAP_MEMORY ((uint64_t)64 << 20)

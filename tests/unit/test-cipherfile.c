@@ -310,7 +310,7 @@ static void where_memory_cannot_be_locked_no_file_is_made(void **state _unused_)
 	int status;
 	pid_t pid;
 
-	skip_under_asan();
+	skip_under_asan(ASAN_LOCKS_NOTHING);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {

@@ -69,7 +69,7 @@ static void too_little_memory_is_said_and_not_survived_by_luck(void **state _unu
 	int status;
 	pid_t pid;
 
-	skip_under_asan(); /* it cannot live with a limit on addresses */
+	skip_under_asan("a limit on addresses leaves no room for its shadow");
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {

@@ -10,6 +10,7 @@
 #include "keys/key-store.h"
 #include "keys/keyring.h"
 #include "keys/sealing.h"
+#include "skip.h"
 #include "util/io.h"
 #include "util/memory.h"
 #include "util/subkey.h"
@@ -282,11 +283,9 @@ static int without_locked_memory(void)
 static void where_memory_cannot_be_locked_no_key_is_kept(void **state)
 {
 	(void)state;
-#ifdef __SANITIZE_ADDRESS__
-	skip(); /* its mlock() does nothing */
-#endif
+	skip_under_asan(ASAN_LOCKS_NOTHING);
 	if (geteuid() != 0)
-		skip();
+		skip_because("only root can give the limit up");
 	assert_int_equal(in_child(without_locked_memory), 0);
 }
 

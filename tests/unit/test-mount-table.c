@@ -9,6 +9,7 @@
 
 #include "device/device.h"
 #include "device/mount-table.h"
+#include "skip.h"
 #include "util/memory.h"
 
 #include <errno.h>
@@ -164,7 +165,7 @@ static void a_mount_wakes_the_watch(void **state)
 
 	(void)state;
 	if (unshare(CLONE_NEWNS) < 0)
-		skip();
+		skip_because("no right to a mount namespace of its own");
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	assert_true(sd_event_new(&event) >= 0);
 	assert_int_equal(mount_table_watch(event, count, &changes, &source), 0);

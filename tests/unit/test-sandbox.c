@@ -5,6 +5,7 @@
  * root, new keyring, another user, Landlock, filter (DESIGN: "The worker"). Needs root.
  */
 
+#include "skip.h"
 #include "util/fd.h"
 #include "util/memory.h"
 #include "worker/privilege.h"
@@ -390,7 +391,7 @@ static void no_system_call_of_another_kind_passes(void **state _unused_)
 	assert_int_equal(run(system_call_of_i386), KILLED);
 	assert_int_equal(run(system_call_of_x32), KILLED);
 #else
-	skip();
+	skip_because("only x86-64 has these calls");
 #endif
 }
 
