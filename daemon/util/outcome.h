@@ -35,7 +35,9 @@
 	X(UNSUPPORTED, "Unsupported", "This drive needs something that this version does not know.")         \
 	X(RATE_LIMITED, "RateLimited", "Too many attempts. Wait, then try again.")                           \
 	X(NO_SUCH_DRIVE, "NoSuchDrive", "There is no such drive.")                                           \
-	X(DRIVE_GONE, "DriveGone", "The drive is gone. Plug it in again, then run 'usbctl recover'.")        \
+	X(DRIVE_GONE, "DriveGone",                                                                           \
+		"The drive is gone. Plug it in again (or, after the machine slept, unmount it and mount it " \
+		"again), then run 'usbctl recover'.")                                                        \
 	X(NOT_MOUNTED, "NotMounted",                                                                         \
 		"The drive is not mounted. Mount it first, for instance with 'udisksctl mount'.")            \
 	X(UNSAFE_MOUNT, "UnsafeMount",                                                                       \
