@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
 MINUTE, PLUGS = 60, 5
+WATCHDOG = "it tells systemd's watchdog that it lives"
 DAEMONS = {
     "usbcryptd": ("usbcryptd.service", "org.usbcrypt.UsbCrypt1"),
     "udisksd": ("udisks2.service", "org.freedesktop.UDisks2"),
@@ -54,10 +55,10 @@ def processes(stack, unit):
 
 
 def in_status(stack, unit, field):
-    """The sum of a field over all threads of a unit's processes. Their ids are the machine's own."""
-    script = 'for p; do cat /proc/$p/task/*/status 2>/dev/null; done'
-    text = stack.shell(script, arguments=[str(main_pid(stack, unit))]).stdout
-    return [int(line.split()[1]) for line in text.splitlines() if line.startswith(field + ":")]
+    """A field of each thread of a unit's main process: {thread: value}. Their ids are the machine's own."""
+    text = stack.shell('cat /proc/$1/task/*/status', arguments=[str(main_pid(stack, unit))]).stdout
+    threads = (dict(line.split(":", 1) for line in ("Name:" + part).splitlines()) for part in text.split("Name:")[1:])
+    return {thread["Pid"].strip(): int(thread[field].split()[0]) for thread in threads}
 
 
 def measure(table, build):
@@ -74,18 +75,20 @@ def measure(table, build):
             if started.returncode == 0:
                 present[name] = (unit, bus_name)
         for name, (unit, _) in present.items():
-            raw[name]["rss"] = max(in_status(stack, unit, "VmRSS")) * 1024
-            raw[name]["switches"] = sum(in_status(stack, unit, "voluntary_ctxt_switches"))
+            raw[name]["rss"] = max(in_status(stack, unit, "VmRSS").values()) * 1024
+            raw[name]["switches"] = in_status(stack, unit, "voluntary_ctxt_switches")
         time.sleep(MINUTE)  # the measurement itself: nothing happens, and how often do they wake?
         for name, (unit, _) in present.items():
-            raw[name]["wakeups"] = sum(in_status(stack, unit, "voluntary_ctxt_switches")) - raw[name].pop("switches")
+            before = raw[name].pop("switches")  # of threads that have ended since nothing is known
+            raw[name]["wakeups"] = sum(count - before.get(thread, 0) for thread, count in
+                                       in_status(stack, unit, "voluntary_ctxt_switches").items())
         raw["plugs"] = [plug(stack, Stick, present, i) for i in range(PLUGS)]
     finally:
         stack.down()
     for name in present:
         own = name == "usbcryptd"
         table.add(f"{name}, idle: resident memory", raw[name]["rss"] / (1 << 20), unit=" MiB")
-        table.add(f"{name}, idle: wake-ups in a minute", raw[name]["wakeups"], 0 if own else None)
+        table.add(f"{name}, idle: wake-ups in a minute", raw[name]["wakeups"], 0 if own else None, note=WATCHDOG)
         delays = [p[name] for p in raw["plugs"] if name in p]
         table.add(f"{name}: from udev's event to the object on the bus", statistics.median(delays) * 1000,
                   50 if own else None, " ms")
