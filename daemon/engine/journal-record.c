@@ -226,6 +226,13 @@ int journal_record_parse(const uint8_t *bytes, size_t size, const Secret *mac_ke
 	return 1;
 }
 
+size_t journal_record_size(const uint8_t *bytes)
+{
+	size_t size = get_le32(bytes + 8);
+
+	return memcmp(bytes, MAGIC, 8) == 0 && size >= JOURNAL_RECORD_MIN ? size : 0;
+}
+
 bool journal_record_peek(const uint8_t *bytes, uint64_t *ret_sequence, TransactionKind *ret_pending)
 {
 	uint32_t operation = get_le32(bytes + 16);

@@ -98,6 +98,7 @@ size_t journal_entry_size(const JournalEntry *entry);
 int journal_record_parse(const uint8_t *bytes, size_t size, const Secret *mac_key,
 	const uint8_t drive_id[DRIVE_ID_SIZE], JournalRecord **ret, size_t *ret_size);
 
-/* What a record's first JOURNAL_RECORD_MIN bytes claim, unauthenticated: whether it is one, its sequence, and
- * what is pending (TRANSACTION_INVALID: nothing). */
+/* What a record's first JOURNAL_RECORD_MIN bytes claim, unauthenticated: its size (0: they are none's);
+ * whether it is one, its sequence, and what is pending (TRANSACTION_INVALID: nothing). */
+size_t journal_record_size(const uint8_t *bytes);
 bool journal_record_peek(const uint8_t *bytes, uint64_t *ret_sequence, TransactionKind *ret_pending);

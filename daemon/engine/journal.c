@@ -20,9 +20,17 @@
 #define SMALL_FILESYSTEM ((uint64_t)256 * 1024 * 1024)
 #define CAPACITY_MAX     ((size_t)4 * 1024 * 1024)
 
+#define HEAD_SIZE ((size_t)4096) /* a direct read of it is aligned on every medium */
+
 #define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
 
-static const char *const file_paths[2] = {USBCRYPT_DIRECTORY "/a/journal", USBCRYPT_DIRECTORY "/b/journal"};
+/* Each pair is another journal: those before the one in use are what creations that were cut short left. */
+static const char *const names[] = {"journal", "journal2", "journal3"};
+static const char *const file_paths[][2] = {
+	{USBCRYPT_DIRECTORY "/a/journal", USBCRYPT_DIRECTORY "/b/journal"},
+	{USBCRYPT_DIRECTORY "/a/journal2", USBCRYPT_DIRECTORY "/b/journal2"},
+	{USBCRYPT_DIRECTORY "/a/journal3", USBCRYPT_DIRECTORY "/b/journal3"},
+};
 static const char *const directory_paths[2] = {USBCRYPT_DIRECTORY "/a", USBCRYPT_DIRECTORY "/b"};
 
 struct Journal {
@@ -30,6 +38,7 @@ struct Journal {
 	int root_fd;
 	const Secret *mac_key;
 	uint8_t drive_id[DRIVE_ID_SIZE];
+	unsigned pair;
 	int fds[2];
 	size_t capacity; /* of the smaller file */
 	uint64_t sequence;
@@ -61,32 +70,85 @@ uint64_t journal_space(uint64_t filesystem_size)
 }
 
 static int journal_new(const Vfs *vfs, int root_fd, const Secret *mac_key,
-	const uint8_t drive_id[DRIVE_ID_SIZE], Journal **ret)
+	const uint8_t drive_id[DRIVE_ID_SIZE], unsigned pair, Journal **ret)
 {
 	Journal *journal = new0(Journal, 1);
 
 	if (!journal)
 		return -ENOMEM;
-	*journal = (Journal){.vfs = vfs, .root_fd = root_fd, .mac_key = mac_key, .fds = {-1, -1}};
+	*journal =
+		(Journal){.vfs = vfs, .root_fd = root_fd, .mac_key = mac_key, .pair = pair, .fds = {-1, -1}};
 	memcpy(journal->drive_id, drive_id, DRIVE_ID_SIZE);
 	*ret = journal;
 	return 0;
 }
 
-/* Whether the file holds nothing but zeros. 1, 0 or a negative errno. */
-static int is_blank(const Vfs *vfs, int fd, uint64_t size)
+/* ---- which files are it ---- */
+
+/* Opens a file to be read directly, or, where that cannot be done, as any other: *flags says which. */
+static int open_to_read(const Vfs *vfs, int root_fd, const char *path, int *flags)
 {
-	uint8_t block[4096];
+	int fd = vfs->open(vfs, root_fd, path, READ_FLAGS | *flags, 0);
 
-	for (uint64_t offset = 0; offset < size; offset += sizeof(block)) {
-		ssize_t n = vfs_read_full(vfs, fd, block, sizeof(block), offset);
-
-		if (n < 0)
-			return (int)n;
-		if (!sodium_is_zero(block, (size_t)n))
-			return 0;
+	if (fd == -EINVAL && *flags != 0) {
+		*flags = 0;
+		fd = vfs->open(vfs, root_fd, path, READ_FLAGS, 0);
 	}
-	return 1;
+	return fd;
+}
+
+/* Reads how a file begins. 1: as a record does; 0: otherwise. No more than its first cluster, and without a
+ * read-ahead: behind that there may be a torn chain, and meeting one turns FAT read-only. */
+static int read_head(const Vfs *vfs, int root_fd, const char *path, uint8_t head[JOURNAL_RECORD_MIN])
+{
+	_cleanup_free_ uint8_t *block = aligned_alloc(HEAD_SIZE, HEAD_SIZE);
+	struct statvfs fs;
+	struct stat st;
+	int fd, r, flags = O_DIRECT;
+
+	if (!block)
+		return -ENOMEM;
+	r = vfs->fstatvfs(vfs, root_fd, &fs);
+	if (r < 0)
+		return r;
+	fd = open_to_read(vfs, root_fd, path, &flags);
+	if (fd < 0)
+		return fd;
+	r = vfs->fstat(vfs, fd, &st);
+	if (r >= 0 && !S_ISREG(st.st_mode))
+		r = -EBADMSG;
+	if (r >= 0)
+		r = (int)vfs->pread(vfs, fd, block, MIN(MAX((size_t)fs.f_bsize, (size_t)512), HEAD_SIZE), 0);
+	vfs->close(vfs, fd);
+	if (r < JOURNAL_RECORD_MIN)
+		return MIN(r, 0);
+	memcpy(head, block, JOURNAL_RECORD_MIN);
+	return journal_record_size(head) > 0;
+}
+
+/* Finds the files in which a record was begun. Others are not trusted, however well they read: their creation
+ * may not be durable, and their clusters free (T5). Nor has anything else begun, then: whatever a run does
+ * follows a durable record. The last ones are looked at first: those before them may show the last ones'
+ * bytes, which have taken their clusters. -ENOENT: there are none. */
+static int find_pair(const Vfs *vfs, int root_fd, unsigned *ret_pair)
+{
+	uint8_t head[JOURNAL_RECORD_MIN];
+
+	for (unsigned pair = ELEMENTSOF(file_paths); pair-- > 0;) {
+		int a = read_head(vfs, root_fd, file_paths[pair][0], head);
+		int b = read_head(vfs, root_fd, file_paths[pair][1], head);
+
+		if (a > 0 || b > 0) {
+			*ret_pair = pair;
+			return 0;
+		}
+		/* In what cannot be read there may have been one. */
+		if (a < 0 && a != -ENOENT)
+			return a;
+		if (b < 0 && b != -ENOENT)
+			return b;
+	}
+	return -ENOENT;
 }
 
 /* Opens both files; they must be ordinary files of a sensible size. */
@@ -99,24 +161,17 @@ static int open_files(Journal *journal, int flags)
 		struct stat st;
 		int r;
 
-		journal->fds[i] = vfs->open(
-			vfs, journal->root_fd, file_paths[i], flags | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
-		if (journal->fds[i] < 0)
-			return journal->fds[i];
+		r = vfs->open(vfs, journal->root_fd, file_paths[journal->pair][i],
+			flags | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
+		if (r < 0)
+			return r == -ENOENT ? -EBADMSG : r;
+		journal->fds[i] = r;
 		r = vfs->fstat(vfs, journal->fds[i], &st);
 		if (r < 0)
 			return r;
-		if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		if (!S_ISREG(st.st_mode) || st.st_nlink != 1 || (size_t)st.st_size < CAPACITY_SMALL)
 			return -EBADMSG;
 		journal->capacity = MIN(journal->capacity, (size_t)st.st_size);
-		if ((size_t)st.st_size >= CAPACITY_SMALL)
-			continue;
-		/* Its creation was interrupted, before any record could be written; anything else is damage.
-		 */
-		r = is_blank(vfs, journal->fds[i], (uint64_t)st.st_size);
-		if (r < 0)
-			return r;
-		return r ? -ENOENT : -EBADMSG;
 	}
 	return 0;
 }
@@ -126,12 +181,14 @@ int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8
 {
 	_cleanup_journal_ Journal *journal = NULL;
 	struct statvfs fs;
+	unsigned pair;
 	int r;
 
-	r = journal_new(vfs, root_fd, mac_key, drive_id, &journal);
-	if (r < 0)
-		return r;
-	r = vfs->fstatvfs(vfs, root_fd, &fs);
+	r = find_pair(vfs, root_fd, &pair);
+	if (r >= 0)
+		r = journal_new(vfs, root_fd, mac_key, drive_id, pair, &journal);
+	if (r >= 0)
+		r = vfs->fstatvfs(vfs, root_fd, &fs);
 	if (r < 0)
 		return r;
 	r = open_files(journal, fs.f_flag & ST_RDONLY ? O_RDONLY : O_RDWR);
@@ -145,35 +202,74 @@ int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8
 	return 0;
 }
 
-/* Fills one file with zeros, from whatever length it has got to. */
-static int zero_file(const Vfs *vfs, int dir_fd, size_t capacity)
+/* ---- making it ---- */
+
+/* Makes one file of zeros, or none. */
+static int make_file(const Vfs *vfs, int dir_fd, const char *name, size_t capacity)
 {
-	_cleanup_free_ uint8_t *zeros = NULL;
+	_cleanup_free_ uint8_t *zeros = new0(uint8_t, capacity);
 	struct stat st, dir;
 	int fd, r;
 
-	fd = vfs->open(vfs, dir_fd, "journal", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (!zeros)
+		return -ENOMEM;
+	fd = vfs->open(vfs, dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return fd;
 	r = vfs->fstat(vfs, fd, &st);
-	if (r >= 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1))
-		r = -EBADMSG;
 	/* What root makes is its folder's owner's; who is not root owns it already. */
 	if (r >= 0 && vfs->fstat(vfs, dir_fd, &dir) >= 0 && dir.st_uid != st.st_uid)
 		(void)vfs->chown(vfs, fd, dir.st_uid, dir.st_gid);
-	if (r >= 0 && (size_t)st.st_size < capacity) {
-		r = is_blank(vfs, fd, (uint64_t)st.st_size);
-		if (r == 0)
-			r = -EBADMSG;
-	}
-	if (r >= 0 && (size_t)st.st_size < capacity) {
-		zeros = new0(uint8_t, capacity);
-		r = zeros ? vfs_write_full(vfs, fd, zeros, capacity, 0) : -ENOMEM;
-		if (r >= 0)
-			r = vfs->fsync(vfs, fd);
-	}
+	if (r >= 0)
+		r = vfs_write_full(vfs, fd, zeros, capacity, 0);
+	if (r >= 0)
+		r = vfs->fsync(vfs, fd);
 	vfs->close(vfs, fd);
+	if (r >= 0)
+		r = vfs->fsync(vfs, dir_fd);
+	if (r < 0)
+		(void)vfs->unlink(vfs, dir_fd, name, false);
 	return r;
+}
+
+/* Makes both files, or none: a full drive must not lose space and a pair of names at each attempt. */
+static int make_files(const Vfs *vfs, int root_fd, unsigned pair, size_t capacity)
+{
+	int r = 0;
+
+	for (int i = 0; i < 2 && r >= 0; i++) {
+		int dir_fd = vfs->open(vfs, root_fd, directory_paths[i], O_RDONLY | O_DIRECTORY, 0);
+
+		if (dir_fd >= 0) {
+			r = make_file(vfs, dir_fd, names[pair], capacity);
+			vfs->close(vfs, dir_fd);
+		} else {
+			r = dir_fd;
+		}
+		if (r < 0 && i == 1)
+			(void)vfs->unlink(vfs, root_fd, file_paths[pair][0], false);
+	}
+	return r;
+}
+
+/* The names behind the last ones that are taken. What a creation that was cut short left is neither used nor
+ * removed: where its clusters were not durable they may be somebody else's by now. */
+static int find_free_pair(const Vfs *vfs, int root_fd, unsigned *ret_pair)
+{
+	unsigned free_from = 0;
+
+	for (unsigned pair = 0; pair < ELEMENTSOF(file_paths); pair++)
+		for (int i = 0; i < 2; i++) {
+			struct stat st;
+			int r = vfs->lstat(vfs, root_fd, file_paths[pair][i], &st);
+
+			if (r >= 0)
+				free_from = pair + 1;
+			else if (r != -ENOENT)
+				return r;
+		}
+	*ret_pair = free_from;
+	return free_from < ELEMENTSOF(file_paths) ? 0 : -EEXIST;
 }
 
 int journal_create(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
@@ -181,56 +277,53 @@ int journal_create(const Vfs *vfs, int root_fd, const Secret *mac_key, const uin
 {
 	_cleanup_journal_ Journal *journal = NULL;
 	struct statvfs fs;
-	size_t capacity;
+	unsigned pair;
 	int r;
 
 	r = vfs->fstatvfs(vfs, root_fd, &fs);
-	if (r < 0)
-		return r;
-	capacity = (size_t)journal_space((uint64_t)fs.f_blocks * fs.f_frsize) / 2;
-	for (int i = 0; i < 2; i++) {
-		int dir_fd = vfs->open(vfs, root_fd, directory_paths[i], O_RDONLY | O_DIRECTORY, 0);
-
-		if (dir_fd < 0)
-			return dir_fd;
-		r = zero_file(vfs, dir_fd, capacity);
-		if (r >= 0)
-			r = vfs->fsync(vfs, dir_fd);
-		vfs->close(vfs, dir_fd);
-		if (r < 0)
-			return r;
-	}
-	r = vfs->barrier(vfs, root_fd);
-	if (r < 0)
-		return r;
-	r = journal_new(vfs, root_fd, mac_key, drive_id, &journal);
-	if (r < 0)
-		return r;
-	r = open_files(journal, O_RDWR);
+	if (r >= 0)
+		r = find_free_pair(vfs, root_fd, &pair);
+	if (r >= 0)
+		r = make_files(
+			vfs, root_fd, pair, (size_t)journal_space((uint64_t)fs.f_blocks * fs.f_frsize) / 2);
+	if (r >= 0)
+		r = vfs->barrier(vfs, root_fd);
+	if (r >= 0)
+		r = journal_new(vfs, root_fd, mac_key, drive_id, pair, &journal);
+	if (r >= 0)
+		r = open_files(journal, O_RDWR);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(journal);
 	return 0;
 }
 
+bool journal_is_new(const Journal *journal)
+{
+	return journal->sequence == 0;
+}
+
+/* ---- records ---- */
+
 /* Reads one file's record. 1: valid; 0: the file is all zeros there; -EBADMSG: neither. */
 static int read_slot(Journal *journal, int i, int flags, uint8_t *buffer, JournalRecord **ret,
 	uint8_t hash[JOURNAL_HASH_SIZE])
 {
 	const Vfs *vfs = journal->vfs;
+	size_t size = 0;
 	uint8_t *bytes;
 	ssize_t n;
-	size_t size;
 	int fd, r;
 
-	fd = vfs->open(vfs, journal->root_fd, file_paths[i], READ_FLAGS | flags, 0);
-	if (fd == -EINVAL && flags != 0) {
-		flags = 0;
-		fd = vfs->open(vfs, journal->root_fd, file_paths[i], READ_FLAGS, 0);
-	}
+	fd = open_to_read(vfs, journal->root_fd, file_paths[journal->pair][i], &flags);
 	if (fd < 0)
 		return fd;
-	n = stream_read_at(vfs, fd, flags != 0, buffer, 0, journal->capacity, &bytes);
+	/* No more than the record: what is wrong behind it must not hide it. */
+	n = stream_read_at(vfs, fd, flags != 0, buffer, 0, JOURNAL_RECORD_MIN, &bytes);
+	if (n == JOURNAL_RECORD_MIN)
+		size = journal_record_size(bytes);
+	if (size > JOURNAL_RECORD_MIN)
+		n = stream_read_at(vfs, fd, flags != 0, buffer, 0, MIN(size, journal->capacity), &bytes);
 	vfs->close(vfs, fd);
 	if (n < 0)
 		return (int)n;
@@ -288,22 +381,17 @@ TransactionKind journal_hint(const Vfs *vfs, int root_fd)
 {
 	TransactionKind pending = TRANSACTION_INVALID;
 	uint64_t newest = 0;
+	unsigned pair;
 
+	if (find_pair(vfs, root_fd, &pair) < 0)
+		return TRANSACTION_INVALID;
 	for (int i = 0; i < 2; i++) {
 		uint8_t head[JOURNAL_RECORD_MIN];
 		TransactionKind claimed;
 		uint64_t sequence;
-		struct stat st;
-		ssize_t n = 0;
-		int fd = vfs->open(vfs, root_fd, file_paths[i], READ_FLAGS, 0);
 
-		if (fd < 0)
-			continue;
-		if (vfs->fstat(vfs, fd, &st) >= 0 && S_ISREG(st.st_mode))
-			n = vfs_read_full(vfs, fd, head, sizeof(head), 0);
-		vfs->close(vfs, fd);
-		if (n == (ssize_t)sizeof(head) && journal_record_peek(head, &sequence, &claimed) &&
-			sequence >= newest) {
+		if (read_head(vfs, root_fd, file_paths[pair][i], head) > 0 &&
+			journal_record_peek(head, &sequence, &claimed) && sequence >= newest) {
 			newest = sequence;
 			pending = claimed;
 		}
@@ -323,7 +411,8 @@ int journal_check(const Journal *journal, int flags)
 
 	if (!buffer)
 		return -ENOMEM;
-	fd = vfs->open(vfs, journal->root_fd, file_paths[journal->sequence % 2], READ_FLAGS | flags, 0);
+	fd = vfs->open(vfs, journal->root_fd, file_paths[journal->pair][journal->sequence % 2],
+		READ_FLAGS | flags, 0);
 	if (fd < 0)
 		return fd;
 	n = stream_read_at(vfs, fd, flags != 0, buffer, 0, size, &bytes);

@@ -12,14 +12,18 @@
 
 typedef struct Journal Journal;
 
-/* Opens the journal of a drive. -ENOENT: there is none yet. `mac_key` must outlive it. */
+/* Opens the journal of a drive. -ENOENT: there is none yet, or none that a record was ever begun in.
+ * `mac_key` must outlive it. */
 int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
 	Journal **ret);
 
-/* Makes one: zeros, then a barrier, so that a torn creation cannot read as a record. What is there is kept.
- */
+/* Makes one: zeros, then a barrier, so that a torn creation cannot read as a record. It is found again from
+ * the first record on. -EEXIST: all names are taken by what creations that were cut short left. */
 int journal_create(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8_t drive_id[DRIVE_ID_SIZE],
 	Journal **ret);
+
+/* Whether no record was written to it yet. */
+bool journal_is_new(const Journal *journal);
 
 Journal *journal_free(Journal *journal);
 DEFINE_CLEANUP(Journal *, journal_free)

@@ -52,6 +52,10 @@ typedef struct Entry {
 static const Entry entries[] = {
 	{USBCRYPT_DIRECTORY "/b", "journal", false, true},
 	{USBCRYPT_DIRECTORY "/a", "journal", false, true},
+	{USBCRYPT_DIRECTORY "/b", "journal2", false, true},
+	{USBCRYPT_DIRECTORY "/a", "journal2", false, true},
+	{USBCRYPT_DIRECTORY "/b", "journal3", false, true},
+	{USBCRYPT_DIRECTORY "/a", "journal3", false, true},
 	{USBCRYPT_DIRECTORY, README_NAME, false, false},
 	{USBCRYPT_DIRECTORY "/b", "drive.json", false, false},
 	{USBCRYPT_DIRECTORY "/a", "drive.json", false, false},

@@ -10,15 +10,7 @@
 
 uint64_t preflight_reserve(const Run *run, uint64_t files)
 {
-	const Vfs *vfs = run->volume->vfs;
-	struct statvfs fs;
-	struct stat st;
-	uint64_t reserve = (uint64_t)16 * run->context.cluster + files * PREFLIGHT_ENTRY_SPACE;
-
-	if (vfs->lstat(vfs, run->volume->root_fd, USBCRYPT_DIRECTORY "/b/journal", &st) < 0 &&
-		vfs->fstatvfs(vfs, run->volume->root_fd, &fs) >= 0)
-		reserve += journal_space((uint64_t)fs.f_blocks * fs.f_frsize);
-	return reserve;
+	return (uint64_t)16 * run->context.cluster + files * PREFLIGHT_ENTRY_SPACE + run->journal_space;
 }
 
 static uint64_t in_clusters(const Run *run, uint64_t size)

@@ -551,7 +551,8 @@ Outcome rounds_run(Run *run, Journal *journal, Walk *walk)
 		if (r >= 0 && !rounds.fatal)
 			r = plan_batch(&rounds);
 	}
-	if (r >= 0 && !rounds.fatal && begun)
+	/* A journal that no record was written to would not be found again. */
+	if (r >= 0 && !rounds.fatal && (begun || journal_is_new(journal)))
 		r = rounds_close(&rounds);
 	if (r < 0 || rounds.fatal)
 		outcome = interrupted(run, r);

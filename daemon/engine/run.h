@@ -14,8 +14,9 @@ typedef struct Run {
 	ReplacementContext context;
 	Secret *tag_key;
 	uint64_t next_serial;
-	bool counted;     /* links and the like were counted by the preflight */
-	bool may_decrypt; /* recovery: the request was authorised to move towards plaintext */
+	uint64_t journal_space; /* bytes that making the journal will take; 0 once there is one */
+	bool counted;           /* links and the like were counted by the preflight */
+	bool may_decrypt;       /* recovery: the request was authorised to move towards plaintext */
 	pthread_mutex_t lock;
 	Progress progress;
 	/* hashes of the paths that were reported: each is reported once */

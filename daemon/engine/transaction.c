@@ -26,11 +26,16 @@ static Outcome open_journal(Run *run, Journal **ret_journal)
 	const Volume *volume = run->volume;
 	_cleanup_journal_ Journal *journal = NULL;
 	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	struct statvfs fs;
 	int r;
 
 	r = journal_open(volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
-	if (r == -ENOENT)
-		return OUTCOME_DONE;
+	if (r == -ENOENT) {
+		r = volume->vfs->fstatvfs(volume->vfs, volume->root_fd, &fs);
+		if (r >= 0)
+			run->journal_space = journal_space((uint64_t)fs.f_blocks * fs.f_frsize);
+		return r < 0 ? run_outcome(run, r) : OUTCOME_DONE;
+	}
 	if (r >= 0)
 		r = journal_read(journal, 0, &latest, &previous);
 	if (r < 0)
@@ -70,6 +75,7 @@ static Outcome replace_files(Run *run)
 	if (!journal)
 		r = journal_create(
 			volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
+	run->journal_space = 0;
 	if (r >= 0)
 		r = walk_new(volume->vfs, volume->root_fd, run->options->paths, run->options->n_paths, &walk);
 	if (r < 0)

@@ -28,6 +28,10 @@ static const struct {
 	{USBCRYPT_DIRECTORY "/b/drive.json", 2, "drive.json"},
 	{USBCRYPT_DIRECTORY "/a/journal", 1, "journal"},
 	{USBCRYPT_DIRECTORY "/b/journal", 2, "journal"},
+	{USBCRYPT_DIRECTORY "/a/journal2", 1, "journal2"},
+	{USBCRYPT_DIRECTORY "/b/journal2", 2, "journal2"},
+	{USBCRYPT_DIRECTORY "/a/journal3", 1, "journal3"},
+	{USBCRYPT_DIRECTORY "/b/journal3", 2, "journal3"},
 };
 
 typedef struct HeldFile {
@@ -237,6 +241,9 @@ static void held_take(HeldFile *file, const Vfs *posix, int dir_fd, const char *
 		file->error = fd;
 		return;
 	}
+	/* No read-ahead: a journal whose creation the power cut short may have a torn chain, and meeting one
+	 * turns FAT read-only. */
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	file->error = posix->fstat(posix, fd, &opened);
 	if (file->error == 0 && opened.st_mode != file->stat.st_mode)
 		file->error = -EACCES;

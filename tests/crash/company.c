@@ -105,6 +105,76 @@ void judge_kills(Explorer *explorer, const Disk *state, const char *path)
 	free(run);
 }
 
+/* ---- a run that begins anew ---- */
+
+void explorer_run_again(
+	Explorer *explorer, const Disk *base, const Log *pending, Execution *run, Outcome *ret_recovered)
+{
+	execution_begin(run, &explorer->world, base, pending);
+	execution_recovery(run);
+	show_execution(explorer, "recovery", run);
+	*ret_recovered = run->outcome;
+	if (run->outcome != OUTCOME_DONE)
+		return;
+	execution_transaction(run);
+	show_execution(explorer, "the run", run);
+}
+
+/* What was made is found again. */
+static const char *judge_end_of_run(Explorer *explorer, const Execution *run, bool damaged)
+{
+	Execution *again = &explorer->again;
+	const char *what = oracle_end(&explorer->world, run, true, damaged);
+
+	if (what)
+		return what;
+	execution_begin(again, &explorer->world, &run->disk, NULL);
+	execution_transaction(again);
+	show_execution(explorer, "once more", again);
+	if (again->outcome != OUTCOME_DONE || disk_hash(&again->disk) != disk_hash(&run->disk))
+		what = "a run that has nothing to do changes something";
+	execution_end(again);
+	return what;
+}
+
+void judge_run(
+	Explorer *explorer, const Disk *base, const Log *pending, unsigned depth, const char *path, bool deep)
+{
+	bool second = explorer->world.second, begun = !pending && disk_is_pending(base);
+	Execution *run = calloc(1, sizeof(*run));
+	Disk *state = calloc(1, sizeof(*state));
+
+	if (!run || !state)
+		abort();
+	for (int company = 0; company <= !(pending || begun) && !explorer->stop; company++) {
+		char next[EXPLORER_PATH_MAX + 16];
+		const char *what = NULL;
+		Outcome recovered;
+		bool whole;
+
+		*state = *base;
+		(void)snprintf(next, sizeof(next), "%s%s/run", path, company ? "/b" : "");
+		if (company && !bystander_state(&explorer->world, state))
+			break;
+		explorer->world.second |= company;
+		explorer->sum->states++;
+		explorer_run_again(explorer, state, pending, run, &recovered);
+		whole = recovered == OUTCOME_DONE && run->outcome == OUTCOME_DONE;
+		if (whole)
+			what = judge_end_of_run(explorer, run, strstr(path, ":g"));
+		else if (!begun) /* else a torn chain may be in the way, and judge() looks at that */
+			what = outcome_name(run->outcome);
+		if (what)
+			explorer_violated(explorer, next, what);
+		else if (deep)
+			explore_log(explorer, run, depth + 1, next);
+		execution_end(run);
+		explorer->world.second = second;
+	}
+	free(state);
+	free(run);
+}
+
 /* ---- users who come in between ---- */
 
 void judge_edits(Explorer *explorer, const Disk *state, const char *path)

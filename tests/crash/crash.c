@@ -74,6 +74,21 @@ static unsigned all_scenarios(Scenario scenarios[SCENARIOS_MAX], const char *onl
 		if (!only || strstr(name, only))
 			n++;
 	}
+	for (unsigned batches = 1; batches <= 2; batches++) {
+		Scenario *scenario = &scenarios[n];
+		char name[80];
+
+		*scenario = (Scenario){
+			.kind = TRANSACTION_ENCRYPT,
+			.scrub = true,
+			.first = true,
+			.batches = batches,
+			.mode = RECOVERY_RESUME,
+		};
+		scenario_name(scenario, name);
+		if (!only || strstr(name, only))
+			n++;
+	}
 	return n;
 }
 

@@ -15,7 +15,7 @@
 #define SECTOR_SIZE         512
 #define SECTORS_PER_CLUSTER 2
 #define CLUSTER_SIZE        (SECTOR_SIZE * SECTORS_PER_CLUSTER)
-#define CLUSTERS_MAX        1024
+#define CLUSTERS_MAX        1408
 
 /* Folders are as many and as large as the drive was made with. */
 typedef enum DirectoryId {

@@ -60,6 +60,15 @@ static bool make_file(Fs *fs, DirectoryId directory, const char *name, const uin
 	return true;
 }
 
+bool bystander_state(const World *world, Disk *disk)
+{
+	static Fs fs;
+
+	fs_mount(&fs, disk, NULL, POLICY_NEXT_FIT, EDIT_TIME);
+	fs.next_fit = 0;
+	return make_file(&fs, DIRECTORY_ROOT, SECOND_NAME, world->second_bytes, BYSTANDER_SIZE);
+}
+
 /* ---- what may happen ---- */
 
 typedef bool (*Happening)(const Events *events, Event *event, Fs *fs, bool mutates);

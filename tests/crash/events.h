@@ -66,6 +66,10 @@ bool way_run(World *world, const char *text, Execution *execution, Way *ret);
  * there. */
 bool edit_state(World *world, Disk *disk, unsigned i);
 
+/* The bystander makes its second file on an unmounted disk, in the first clusters that are free: in those
+ * that a torn chain leads to. */
+bool bystander_state(const World *world, Disk *disk);
+
 /* Damages one sector of a form of file i, the other one of which is whole, as a medium may long after that
  * was read back: the new one or (decrypting) the source. False: there is none. */
 bool rot_state(const World *world, Disk *disk, unsigned i, bool source, uint64_t where);

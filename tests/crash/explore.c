@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRABS_MAX 8 /* times that a run is looked for to give clusters back */
+#define GRABS_MAX        8   /* times that a run is looked for to give clusters back */
+#define FIRST_DEEP_EVERY 384 /* the run from every so many-th state of the first run is crashed itself */
 
 /* ---- going through the states of a log ---- */
 
@@ -28,6 +29,8 @@ static void visit(Explorer *explorer, Window *window, StateName name, unsigned d
 	if (window->first >= explorer->ended[depth] && disk_is_pending(state))
 		explorer_violated(explorer, next, "pulled out after its end, it has something pending");
 	(void)judge(explorer, state, NULL, NULL, depth, next, depth == 0 && hash % limits->deep_every == 0);
+	if (depth == 0 && explorer->world.scenario.first)
+		judge_run(explorer, state, NULL, 0, next, hash / 5 % limits->deep_every == 0);
 	if (depth == 0 && limits->edits_every && hash / 7 % limits->edits_every == 0)
 		judge_edits(explorer, state, next);
 	if (depth == 0 && limits->rot_every && hash / 11 % limits->rot_every == 0) {
@@ -208,6 +211,8 @@ static void explore_kills(Explorer *explorer, unsigned mutations)
 		if (explorer_add_seen(explorer, disk_hash(&run->disk) * 3 + disk_hash(durable)))
 			(void)judge(explorer, durable, &log, NULL, 0, way,
 				at % explorer->limits->kills_every == 0);
+		if (explorer->world.scenario.first)
+			judge_run(explorer, durable, &log, 0, way, false);
 		if (ends_unsaid(run, durable))
 			explore_next(explorer, durable, &log, 0, way);
 		log_clear(&log);
@@ -222,16 +227,23 @@ void explore(const Scenario *scenario, const Limits *limits, bool stop_at_first,
 {
 	Explorer *explorer = explorer_new(scenario, limits, sum);
 	Execution *run = calloc(1, sizeof(*run));
+	Limits fewer = *limits;
 
 	if (!run)
 		abort();
+	if (scenario->first) {
+		/* Behind the journal's creation these states are those of other scenarios. */
+		fewer.deep_every = FIRST_DEEP_EVERY;
+		explorer->limits = &fewer;
+	}
 	explorer->stop_at_first = stop_at_first;
 	(void)explorer_run_way(
 		explorer, "damage@2147483647", run); /* nothing comes of it, but the sectors are counted */
 	explorer->ways[0].lenient = false;
 	(void)explore_way(explorer, "run", true);
 	explore_kills(explorer, run->fs.mutations);
-	explore_events(explorer, &run->fs);
+	if (!scenario->first)
+		explore_events(explorer, &run->fs);
 	execution_end(run);
 	free(run);
 	explorer_free(explorer);

@@ -66,6 +66,15 @@ void judge_told(Explorer *explorer, const Disk *state, uint64_t where, const cha
 void judge_company(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
 void judge_kills(Explorer *explorer, const Disk *state, const char *path);
 
+/* A state after which a run is to begin, behind a recovery; where nothing had begun also with a bystander
+ * that has made its second file before them. `deep`: that run's own crash states too. */
+void judge_run(Explorer *explorer, const Disk *base, const Log *pending, unsigned depth, const char *path,
+	bool deep);
+
+/* A recovery, and in the same mount the transaction from the start. */
+void explorer_run_again(
+	Explorer *explorer, const Disk *base, const Log *pending, Execution *run, Outcome *ret_recovered);
+
 /* A process was killed when it had written that nothing is pending, and that was not durable yet. */
 bool ends_unsaid(const Execution *run, const Disk *durable);
 

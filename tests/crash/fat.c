@@ -166,6 +166,14 @@ static void make_alias(const Fs *fs, DirectoryId directory, const char *name, ch
 	char base[7] = "", extension[4] = "";
 	size_t n = 0;
 
+	/* The journal's alias is its name, but for the case. Other short names are treated as long ones: that
+	 * is the worse case. */
+	if (strncmp(name, "journal", strlen("journal")) == 0) {
+		for (n = 0; n < 8 && name[n]; n++)
+			alias[n] = (char)toupper((unsigned char)name[n]);
+		alias[n] = 0;
+		return;
+	}
 	for (const char *c = name; *c && c != dot && n < 6; c++)
 		if (isalnum((unsigned char)*c))
 			base[n++] = (char)toupper((unsigned char)*c);

@@ -177,12 +177,15 @@ static bool same_but_journal(const Disk *a, const Disk *b)
 	bool journal[CLUSTERS_MAX] = {0};
 
 	for (DirectoryId d = DIRECTORY_A; d <= DIRECTORY_B; d++) {
+		unsigned position = 0;
 		DiskEntry entry;
 
-		if (!disk_find(a, d, "journal", &entry))
-			continue;
-		for (uint32_t c = entry.entry.start; c && c < a->clusters; c = a->units[UNIT_FAT + c])
-			journal[c] = true;
+		while (disk_next_entry(a, d, &position, &entry)) {
+			uint32_t c = strcmp(entry.name, "drive.json") == 0 ? 0 : entry.entry.start;
+
+			for (; c && c < a->clusters; c = a->units[UNIT_FAT + c])
+				journal[c] = true;
+		}
 	}
 	for (unsigned unit = 0; unit < UNITS_MAX; unit++) {
 		bool journals = unit >= UNIT_DATA

@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define READ_MAX   16384
 #define CACHE_SIZE 4096
@@ -90,6 +91,24 @@ static bool own_clusters(Looking *looking, const DiskEntry *entry)
 	return n >= want;
 }
 
+/* What a creation of the journal that was cut short left: it has no record, or another one came after it. */
+static bool is_unused_journal(const Disk *disk, DirectoryId directory, const DiskEntry *entry)
+{
+	static const char magic[] = "UCRJRNL1", name[] = "journal";
+	uint32_t start = entry->entry.start;
+	unsigned position = 0;
+	DiskEntry other;
+
+	if (strncasecmp(entry->name, name, strlen(name)) != 0)
+		return false;
+	while (disk_next_entry(disk, directory, &position, &other))
+		if (strncasecmp(other.name, name, strlen(name)) == 0 &&
+			strcasecmp(other.name, entry->name) > 0)
+			return true;
+	return entry->entry.size < strlen(magic) || start == 0 || start >= disk->clusters ||
+	       memcmp(content_sector(disk->units[unit_of_sector(start, 0)]), magic, strlen(magic)) != 0;
+}
+
 static void look_at_content(
 	Looking *looking, DirectoryId directory, const DiskEntry *entry, const uint8_t *bytes, bool readable)
 {
@@ -148,6 +167,10 @@ void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret
 			size_t size = entry.entry.size;
 
 			if (entry.entry.directory)
+				continue;
+			/* What a creation of the journal that was cut short left is not used, nor given back.
+			 */
+			if (d != DIRECTORY_ROOT && d < DIRECTORY_USER && is_unused_journal(disk, d, &entry))
 				continue;
 			owned = own_clusters(&looking, &entry);
 			if (d != DIRECTORY_ROOT && d < DIRECTORY_USER)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* One step of a path behind the run or the recovery that executions[1] holds:
- *   /w3:d1,4  /e0  /m1.7  /n1.7  /edit0@7  /next  /again
+ *   /w3:d1,4  /e0  /m1.7  /n1.7  /edit0@7  /next  /again  /b  /run
  * A state, and what happens to it; then it is judged, where the path ends here, or recovered. */
 typedef struct Replay {
 	Explorer *explorer;
@@ -37,6 +37,25 @@ static void replay_judge(Replay *replay, const Disk *state, const Log *pending, 
 	execution_end(execution);
 }
 
+/* A recovery, and then the transaction from the start. */
+static void replay_run(Replay *replay, const Disk *state, const Log *pending)
+{
+	Explorer *explorer = replay->explorer;
+	Execution *execution = &explorer->executions[1];
+	const char *what = NULL;
+	Outcome recovered;
+
+	execution_end(execution);
+	explorer_run_again(explorer, state, pending, execution, &recovered);
+	replay->rest += strlen("/run");
+	if (!*replay->rest)
+		what = execution->outcome == OUTCOME_DONE
+			       ? oracle_end(&explorer->world, execution, true, strstr(replay->path, ":g"))
+			       : outcome_name(execution->outcome);
+	if (what)
+		explorer_violated(explorer, replay->path, what);
+}
+
 /* Behind a kill: the recovery with the caches as they are, or the next transaction. */
 static bool replay_killed(Replay *replay)
 {
@@ -54,6 +73,8 @@ static bool replay_killed(Replay *replay)
 		(void)sscanf(replay->rest, "/again%n", &n);
 	if (!*replay->rest) {
 		replay_judge(replay, durable, &log, NULL, false);
+	} else if (strncmp(replay->rest, "/run", 4) == 0) {
+		replay_run(replay, durable, &log);
 	} else {
 		execution_end(execution);
 		if (n > 0) {
@@ -111,6 +132,17 @@ static bool replay_state(Replay *replay)
 	}
 	explorer->ways[0].lenient |= n > 0;
 	replay->rest += n;
+	if (strncmp(replay->rest, "/b/", 3) == 0) {
+		explorer->world.second = bystander_state(&explorer->world, state);
+		replay->rest += 2;
+	}
+	if (strncmp(replay->rest, "/run", 4) == 0) {
+		static Disk copy; /* `state` is taken apart by what follows */
+
+		copy = *state;
+		replay_run(replay, &copy, NULL);
+		return true;
+	}
 	if (*replay->rest == '/' && events_parse(&explorer->world, replay->rest + 1, &events, &length)) {
 		events.recovering = true;
 		replay->rest += 1 + length;

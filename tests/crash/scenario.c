@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "scenario.h"
 
+#include "engine/journal.h"
 #include "engine/names.h"
+#include "oracle.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
-#define FIRST_TIME   1000000000 /* of the files */
-#define MOUNT_TIME   1700000000
-#define JOURNAL_SIZE (256 * 1024)
-#define ROOMY        260 /* clusters */
-#define NEAR_FULL    52
+#define FIRST_TIME 1000000000 /* of the files */
+#define MOUNT_TIME 1700000000
+#define ROOMY      260 /* clusters */
+#define NEAR_FULL  52
+#define JOURNALS   1024 /* clusters of two that are made anew */
 
 uint8_t world_file_root[32];
 uint8_t world_drive_id[16] = "model drive 0001";
@@ -79,14 +81,16 @@ int world_init_keys(void)
 
 /* ---- names of scenarios ---- */
 
-static const char *const kinds[] = {"encrypt", "noscrub", "decrypt"};
+static const char *const kinds[] = {"encrypt", "noscrub", "decrypt", "first"};
 static const char *const folders[] = {"one", "two"};
 static const char *const spaces[] = {"roomy", "full"};
 static const char *const lengths[] = {"short", "long"};
 
 void scenario_name(const Scenario *scenario, char ret[80])
 {
-	const char *kind = scenario->kind == TRANSACTION_DECRYPT ? kinds[2] : kinds[!scenario->scrub];
+	const char *kind = scenario->kind == TRANSACTION_DECRYPT ? kinds[2]
+			   : scenario->first                     ? kinds[3]
+								 : kinds[!scenario->scrub];
 
 	(void)snprintf(ret, 80, "%s.%s.%s.%s.%u.%s", kind, folders[scenario->two_folders],
 		spaces[scenario->near_full], lengths[scenario->long_names], scenario->batches,
@@ -95,15 +99,16 @@ void scenario_name(const Scenario *scenario, char ret[80])
 
 bool scenario_parse(const char *name, Scenario *ret)
 {
-	for (unsigned i = 0; i < 3 * 2 * 2 * 2 * 3 * RECOVERY_MODE_MAX; i++) {
+	for (unsigned i = 0; i < 4 * 2 * 2 * 2 * 3 * RECOVERY_MODE_MAX; i++) {
 		Scenario scenario = {
-			.kind = i % 3 == 2 ? TRANSACTION_DECRYPT : TRANSACTION_ENCRYPT,
-			.scrub = i % 3 == 0,
-			.two_folders = i / 3 % 2,
-			.near_full = i / 6 % 2,
-			.long_names = i / 12 % 2,
-			.batches = i / 24 % 3 + 1,
-			.mode = (RecoveryMode)(i / 72),
+			.kind = i % 4 == 2 ? TRANSACTION_DECRYPT : TRANSACTION_ENCRYPT,
+			.scrub = i % 4 == 0 || i % 4 == 3,
+			.first = i % 4 == 3,
+			.two_folders = i / 4 % 2,
+			.near_full = i / 8 % 2,
+			.long_names = i / 16 % 2,
+			.batches = i / 32 % 3 + 1,
+			.mode = (RecoveryMode)(i / 96),
 		};
 		char text[80];
 
@@ -199,9 +204,21 @@ static void make_files(World *world)
 	randombytes_buf(world->second_bytes, sizeof(world->second_bytes));
 }
 
+/* As an earlier run left it, that came to its end. */
+static void put_journal(const World *world, Fs *fs)
+{
+	_cleanup_journal_ Journal *journal = NULL;
+	const JournalRecord closed = {.operation = TRANSACTION_ENCRYPT, .flags = JOURNAL_CLOSED};
+
+	if (journal_create(&fs->vfs, fs_root(), world->volume.journal_mac, world->volume.drive_id, &journal) <
+			0 ||
+		journal_begin(journal, &closed) < 0 || journal_write(journal) < 0)
+		abort();
+}
+
 void world_make(World *world, const Scenario *scenario)
 {
-	static uint8_t zeros[JOURNAL_SIZE];
+	static const uint8_t zero;
 	Fs fs;
 
 	memset(world, 0, sizeof(*world));
@@ -230,17 +247,19 @@ void world_make(World *world, const Scenario *scenario)
 	put_directory(&world->start, DIRECTORY_OURS, DIRECTORY_A, "a");
 	put_directory(&world->start, DIRECTORY_OURS, DIRECTORY_B, "b");
 	fs_mount(&fs, &world->start, NULL, POLICY_NEXT_FIT, FIRST_TIME);
-	for (DirectoryId d = DIRECTORY_A; d <= DIRECTORY_B; d++) {
-		put_file(&fs, d, "drive.json", zeros, 1);
-		put_file(&fs, d, "journal", zeros, sizeof(zeros));
-	}
+	for (DirectoryId d = DIRECTORY_A; d <= DIRECTORY_B; d++)
+		put_file(&fs, d, "drive.json", &zero, 1);
+	if (!scenario->first)
+		put_journal(world, &fs);
 	put_file(&fs, DIRECTORY_ROOT, BYSTANDER_NAME, world->bystander, sizeof(world->bystander));
 	for (unsigned i = 0; i < world->n_files; i++)
 		put_file(&fs, world->files[i].directory, world->files[i].name, world->files[i].bytes,
 			world->files[i].size);
 	for (unsigned i = 0; i < world->n_files; i++)
 		fill_slack(&world->start, &world->files[i]);
-	world->start.clusters = fs.next_fit + 1 + ROOMY;
+	world->start.clusters = fs.next_fit + 1 + ROOMY + (scenario->first ? JOURNALS : 0);
+	if (scenario->first)
+		oracle_fill(&world->start);
 
 	if (scenario->kind == TRANSACTION_DECRYPT) {
 		Execution *execution = calloc(1, sizeof(*execution));

@@ -19,6 +19,7 @@
 typedef struct Scenario {
 	TransactionKind kind;
 	bool scrub;
+	bool first; /* there is no journal yet, and what is free was used before */
 	bool two_folders;
 	bool near_full;
 	bool long_names;

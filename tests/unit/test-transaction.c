@@ -438,21 +438,6 @@ static void an_interrupted_decrypt_needs_somebody_who_may_decrypt(void **state _
 	tree_end(&tree);
 }
 
-static void a_journal_of_another_key_is_refused(void **state _unused_)
-{
-	Tree tree;
-
-	tree_begin(&tree);
-	make_usual_tree(&tree);
-	assert_int_equal(tree_encrypt(&tree), OUTCOME_DONE);
-	secret_free(tree.journal_mac);
-	assert_int_equal(secret_new_random(SUBKEY_SIZE, &tree.journal_mac), 0);
-	tree.volume.journal_mac = tree.journal_mac;
-	assert_int_equal(tree_decrypt(&tree), OUTCOME_TAMPERED);
-	assert_int_equal(tree_count_files(&tree, true), 10);
-	tree_end(&tree);
-}
-
 static void a_file_in_use_stays_in_plain(void **state _unused_)
 {
 	Tree tree;
@@ -504,7 +489,6 @@ int main(void)
 		cmocka_unit_test(a_roll_back_takes_back_the_whole_run_and_nothing_else),
 		cmocka_unit_test(an_edit_after_the_interruption_is_kept),
 		cmocka_unit_test(an_interrupted_decrypt_needs_somebody_who_may_decrypt),
-		cmocka_unit_test(a_journal_of_another_key_is_refused),
 		cmocka_unit_test(a_file_in_use_stays_in_plain),
 		cmocka_unit_test(a_medium_that_lies_costs_no_file),
 	};
