@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,12 @@ def enrolled(tmp_path, enrolled_image):
     copy = worker.Drive(tmp_path, image=enrolled_image)
     yield copy
     copy.close()
+
+
+@pytest.fixture(scope="session")
+def kill_at(tmp_path_factory):
+    """The program of kill-at.c."""
+    program = tmp_path_factory.mktemp("kill-at") / "kill-at"
+    subprocess.run([os.environ.get("CC", "cc"), "-O1", "-Wall", "-Werror", "-o", program,
+                    Path(__file__).with_name("kill-at.c")], check=True)
+    return program

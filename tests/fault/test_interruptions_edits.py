@@ -7,19 +7,12 @@ import random
 import pytest
 
 import test_syscalls
-from test_syscalls import FILES, MODE, MODES, SEED, Points, kill_at, volume
+from test_syscalls import FILES, MODE, MODES, SEED, points, volume
 from test_worker_transactions import READING, tree
 from worker import NOBODY
 
 ROUNDS = 60 if test_syscalls.LONG else 8
 EDIT = b"what the user has written since " * 40
-
-
-@pytest.fixture
-def points(volume, kill_at):
-    made = Points(volume, kill_at)
-    yield made
-    made.calls_file.unlink(missing_ok=True)
 
 
 def put(path, data):
@@ -85,15 +78,12 @@ def test_what_the_user_did_meanwhile_stays(points, tmp_path, kind, way):
     root = points.volume.root
     if kind == "DECRYPT":
         assert points.volume.run("ENCRYPT")["outcome"] == "DONE"
+    begin = points.image()
     ended, calls = points.traced(0, kind)
     assert ended
     pending = settled = 0
     for n in range(ROUNDS):
-        # The tree as at first, in the form that the run begins with.
-        if kind == "ENCRYPT" and any(name.endswith(".ucr") for name in tree(root)):
-            points.back_to_plain("again")
-        if kind == "DECRYPT" and not all(name.endswith(".ucr") for name in tree(root)):
-            assert points.volume.run("ENCRYPT", ["NO_SCRUB"])["outcome"] == "DONE"
+        points.put_back(begin)
         mode, at = MODES[n % 3], chance.randrange(len(calls) // 4, len(calls))
         points.traced(at, kind)
         points.fresh()
@@ -134,5 +124,4 @@ def test_what_the_user_did_meanwhile_stays(points, tmp_path, kind, way):
             again = points.volume.run("RECOVER", ["MAY_DECRYPT"], recovery_mode=MODE["settle"])
             assert again["outcome"] == "INTERRUPTED", (where, again)
             assert tree(root) == names, where
-        points.start_again()
     print(f"\n{kind}, {way}: {ROUNDS} interruptions, {settled} settled, {pending} left for the user to decide")

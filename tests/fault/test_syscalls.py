@@ -2,13 +2,12 @@
 """I1, I2, I5: the real worker, killed before any one system call of an encrypt, a decrypt or a recovery, loses
 nothing; the next worker brings order, from the medium alone.
 
-A point is one system call of one run. In CI every call that changes the drive and a stride of the others are
-tried; with FAULT_LONG=1 every one."""
+A point is one system call of one run. In CI a sample is tried, of the calls that change the drive first of all; with
+FAULT_LONG=1 every one."""
 
 import itertools
 import os
 import random
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,13 +16,13 @@ import pytest
 import worker
 from conftest import PASSPHRASE
 from test_worker_transactions import Volume, fill, keys_record, tree
-from worker import NOBODY, Worker, run
+from worker import Worker, run
 
 LONG = os.environ.get("FAULT_LONG") == "1"
 SECONDS = float(os.environ.get("FAULT_SECONDS", "1e9" if LONG else "20"))  # for each test
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 MODE = {name: number for number, name in enumerate(("resume", "rollback", "settle"))}
-PENDING = {"ENCRYPT": 2, "DECRYPT": 3}
+BLOCK = 1 << 16
 
 # x86-64's numbers of what changes a drive.
 CHANGES = {18: "pwrite64", 74: "fsync", 306: "syncfs", 77: "ftruncate", 91: "fchmod", 93: "fchown", 190: "fsetxattr",
@@ -39,22 +38,14 @@ FILES = {f"d{n % 5}/{n}": random.Random(n).randbytes(size) for n, size in enumer
 assert len(FILES) == 50
 
 
-@pytest.fixture(scope="session")
-def kill_at(tmp_path_factory):
-    """The program of kill-at.c."""
-    program = tmp_path_factory.mktemp("kill-at") / "kill-at"
-    subprocess.run([os.environ.get("CC", "cc"), "-O1", "-Wall", "-Werror", "-o", program,
-                    Path(__file__).with_name("kill-at.c")], check=True)
-    return program
-
-
 @pytest.fixture
-def volume(enrolled_image):
-    """An enrolled drive whose image lies in memory, with fifty files."""
+def volume():
+    """An enrolled drive whose image lies in memory, with fifty files. It is small, for it is put back thousands of times."""
     folder = Path("/dev/shm/usbcrypt-syscalls-%d" % os.getpid())
     folder.mkdir()
-    drive = worker.Drive(folder, image=enrolled_image)
+    drive = worker.Drive(folder, size=12 << 20)
     try:
+        assert run(drive, "ENROLL", PASSPHRASE)["outcome"] == "DONE"
         volume = Volume(drive)
         fill(volume.root, FILES)
         yield volume
@@ -71,10 +62,6 @@ class Points:
         self.volume, self.kill_at = volume, kill_at
         self.calls_file = volume.drive.directory.parent / f"{volume.drive.directory.name}.calls"
         self.before = tree(volume.root)
-        self.tried = self.not_reached = 0
-        volume.drive.unmount()
-        self.image = volume.drive.image.read_bytes()
-        volume.drive.mount()
 
     def traced(self, at, kind, flags=(), **fields):
         """Runs a job, killed before its call number `at`. Returns whether it got to its end, and its calls."""
@@ -99,12 +86,23 @@ class Points:
         self.volume.drive.unmount()
         self.volume.drive.mount()
 
-    def start_again(self):
-        """The image as it was before anything was tried."""
+    def image(self):
+        """What the medium holds."""
+        self.volume.drive.unmount()
+        try:
+            return self.volume.drive.image.read_bytes()
+        finally:
+            self.volume.drive.mount()
+
+    def put_back(self, image):
+        """The medium as it was then. Only what differs is written."""
         drive = self.volume.drive
         drive.unmount()
-        with open(drive.loop, "r+b") as device:
-            device.write(self.image)
+        with open(drive.image, "rb") as file, open(drive.loop, "r+b", buffering=0) as device:
+            for at in range(0, len(image), BLOCK):
+                wanted = image[at:at + BLOCK]
+                if file.read(BLOCK) != wanted:
+                    os.pwrite(device.fileno(), wanted, at)
             os.fsync(device.fileno())
         drive.mount()
 
@@ -134,28 +132,44 @@ class Points:
         assert not wrong, (where, wrong)
 
     def choose(self, calls):
-        """Which calls to kill before: those that change something come first."""
-        chance = random.Random(SEED)
-        points = list(range(1, len(calls) + 1))
+        """Which calls to kill before: those that change something come first. In a long run all of them, and on from there
+        for as long as a run is not over before: no two make quite the same number of calls."""
         if LONG:
-            return points
-        changing = [n for n in points if calls[n - 1] in CHANGES]
-        others = [n for n in points if calls[n - 1] not in CHANGES]
+            yield from range(1, len(calls) + 1)
+            yield from itertools.takewhile(lambda _: self.reached, itertools.count(len(calls) + 1))
+            return
+        chance = random.Random(SEED)
+        changing = [n for n, call in enumerate(calls, 1) if call in CHANGES]
+        others = [n for n, call in enumerate(calls, 1) if call not in CHANGES]
         chance.shuffle(changing)
         chance.shuffle(others)
-        return [n for pair in itertools.zip_longest(changing, others[::3]) for n in pair if n]
+        yield from (n for pair in itertools.zip_longest(changing, others[::3]) for n in pair if n)
 
-    def all(self, name, calls, point):
-        """point(n) at each chosen call, for as long as there is time."""
-        deadline = time.monotonic() + SECONDS
+    def all(self, name, image, job, check, seconds=SECONDS):
+        """Lets a job begin on that image, time and again, and kills it before each chosen call; check(n, where) then
+        looks at what is left. Returns how many points that were."""
+        kind, flags, fields = job
+        self.put_back(image)
+        ended, calls = self.traced(0, kind, flags, **fields)
+        assert ended, name
+        deadline = time.monotonic() + seconds
+        tried = missed = 0
+        self.reached = True
         for n in self.choose(calls):
             if time.monotonic() > deadline:
                 break
-            self.tried += 1
-            point(n)
-        print(f"\n{name}: killed at {self.tried} of {len(calls)} system calls "
-              f"({self.not_reached} were not reached), seed {SEED}: 0 losses")
-        assert self.tried - self.not_reached >= 20
+            where = f"seed {SEED}: {name}, killed before call {n}"
+            self.put_back(image)
+            ended, _ = self.traced(n, kind, flags, **fields)
+            self.reached = not ended
+            tried += 1
+            missed += ended
+            self.fresh()
+            self.nothing_lost(where)
+            check(n, where)
+        print(f"\n{name}: killed at {tried - missed} of {len(calls)} system calls ({missed} times it was over before), "
+              f"seed {SEED}: 0 losses", flush=True)
+        return tried - missed
 
 
 @pytest.fixture
@@ -168,93 +182,89 @@ def points(volume, kill_at):
 MODES = ("resume", "rollback", "settle")
 
 
-@pytest.mark.parametrize("flags", [(), ("NO_SCRUB",)], ids=["scrub", "no-scrub"])
-def test_killed_anywhere_in_an_encrypt(points, flags):
-    ended, calls = points.traced(0, "ENCRYPT", flags)
-    assert ended
-    points.back_to_plain("at first")
-
-    def point(n):
+def recovers(points, kind):
+    """What is to be seen after a kill: each mode leads where it says, and all the way back to what was."""
+    def check(n, where):
         mode = MODES[n % 3]
-        where = f"seed {SEED}: encrypt{flags} killed before call {n}, then recover --{mode}"
-        ended, _ = points.traced(n, "ENCRYPT", flags)
-        points.not_reached += ended
-        points.fresh()
-        points.nothing_lost(where)
+        where += f", recover --{mode}"
         pending = points.pending()
         now = points.recover(mode, where)
-        if pending and mode == "resume":
-            assert all(name.endswith(".ucr") for name in now), where
-        if pending and mode == "rollback":
-            assert not any(name.endswith(".ucr") for name in now), where
+        if pending and mode != "settle":
+            to_cipher = (kind == "ENCRYPT") == (mode == "resume")
+            assert all(name.endswith(".ucr") == to_cipher for name in now), where
         points.back_to_plain(where)
+    return check
 
-    points.all("encrypt" + " ".join(flags), calls, point)
+
+@pytest.mark.parametrize("flags", [(), ("NO_SCRUB",)], ids=["scrub", "no-scrub"])
+def test_killed_anywhere_in_an_encrypt(points, flags):
+    name = " ".join(("encrypt", *flags))
+    assert points.all(name, points.image(), ("ENCRYPT", flags, {}), recovers(points, "ENCRYPT")) >= 20
 
 
 def test_killed_anywhere_in_a_decrypt(points):
     assert points.volume.run("ENCRYPT")["outcome"] == "DONE"
-    ended, calls = points.traced(0, "DECRYPT")
-    assert ended
-
-    def point(n):
-        mode = MODES[n % 3]
-        where = f"seed {SEED}: decrypt killed before call {n}, then recover --{mode}"
-        assert points.volume.run("ENCRYPT", ["NO_SCRUB"])["outcome"] == "DONE", where
-        ended, _ = points.traced(n, "DECRYPT")
-        points.not_reached += ended
-        points.fresh()
-        points.nothing_lost(where)
-        pending = points.pending()
-        now = points.recover(mode, where)
-        if pending and mode == "rollback":
-            assert all(name.endswith(".ucr") for name in now), where
-        if pending and mode == "resume":
-            assert not any(name.endswith(".ucr") for name in now), where
-        points.back_to_plain(where)
-
-    points.all("decrypt", calls, point)
+    assert points.all("decrypt", points.image(), ("DECRYPT", (), {}), recovers(points, "DECRYPT")) >= 20
 
 
-@pytest.mark.parametrize("kind", ["ENCRYPT", "DECRYPT"])
-def test_killed_anywhere_in_a_recovery(points, kind):
-    """Two interruptions: the run's, somewhere in its middle, and the recovery's; then a recovery in another mode."""
+def forms(points):
+    """Which files have their old form whole, how many have one at all, and how many have a new one."""
+    now = tree(points.volume.root)
+    return now, [name for name in now if name.endswith(".ucr")], [name for name in now if not name.endswith(".ucr")]
+
+
+def writing(points, kind):
+    """Some of the new files are there."""
+    _, encrypted, plain = forms(points)
+    old, new = (plain, encrypted) if kind == "ENCRYPT" else (encrypted, plain)
+    return len(old) == len(FILES) and 10 < len(new) < 40
+
+
+def scrubbing(points, _):
+    """Some of the old files have been overwritten."""
+    now, _, plain = forms(points)
+    return 10 < sum(now[name][0] != FILES[name] for name in plain) < 40
+
+
+def unlinking(points, kind):
+    """Some of the old files are gone."""
+    _, encrypted, plain = forms(points)
+    return 10 < len(plain if kind == "ENCRYPT" else encrypted) < 40
+
+
+@pytest.mark.parametrize("kind, states", [("ENCRYPT", (writing, scrubbing, unlinking)), ("DECRYPT", (writing, unlinking))],
+                         ids=["encrypt", "decrypt"])
+def test_killed_anywhere_in_a_recovery(points, kind, states):
+    """Two interruptions: the run's, and the recovery's, in each mode; then a recovery in any mode."""
     if kind == "DECRYPT":
         assert points.volume.run("ENCRYPT")["outcome"] == "DONE"
-    ended, of_the_run = points.traced(0, kind)
+    begin = points.image()
+    ended, calls = points.traced(0, kind)
     assert ended
-    if kind == "ENCRYPT":
-        points.back_to_plain("at first")
-    chance = random.Random(SEED)
+    changing = [n for n, call in enumerate(calls, 1) if call in CHANGES]
 
-    def interrupt(where):
-        """Leaves something pending."""
-        for _ in range(50):
-            if kind == "DECRYPT":
-                assert points.volume.run("ENCRYPT", ["NO_SCRUB"])["outcome"] == "DONE", where
-            at = chance.randrange(len(of_the_run) // 4, len(of_the_run))
-            ended, _ = points.traced(at, kind)
-            points.fresh()
-            if not ended and points.pending():
-                return at
-            points.recover("rollback", where)
-            points.back_to_plain(where)
-        raise AssertionError("nothing was pending in fifty tries")
-
-    interrupt("at first")
-    ended, calls = points.traced(0, "RECOVER", ["MAY_DECRYPT"])
-    assert ended
-    points.back_to_plain("at first")
-
-    def point(n):
-        first, second = MODES[n % 3], MODES[n // 3 % 3]
-        at = interrupt(f"seed {SEED}")
-        where = f"seed {SEED}: {kind} killed before call {at}, recover --{first} before call {n}, recover --{second}"
-        ended, _ = points.traced(n, "RECOVER", ["MAY_DECRYPT"], recovery_mode=MODE[first])
-        points.not_reached += ended
+    # Runs that were killed in each of those states.
+    images = {}
+    for at in changing[::5] * 2:
+        points.put_back(begin)
+        points.traced(at, kind)
         points.fresh()
-        points.nothing_lost(where)
-        points.recover(second, where)
-        points.back_to_plain(where)
+        for state in states:
+            if state not in images and points.pending() and state(points, kind):
+                images[state] = points.image()
+        if len(images) == len(states):
+            break
 
-    points.all(f"recovery of {kind}", calls, point)
+    total = 0
+    for state in states:
+        for number, mode in enumerate(MODES):
+            def check(n, where):
+                second = MODES[(n + number) % 3]
+                where += f", recover --{second}"
+                points.recover(second, where)
+                points.back_to_plain(where)
+
+            name = f"recover --{mode} of {kind.lower()} that was cut off while {state.__name__}"
+            job = ("RECOVER", ["MAY_DECRYPT"], {"recovery_mode": MODE[mode]})
+            total += points.all(name, images[state], job, check, SECONDS / len(states) / len(MODES))
+    assert total >= 40

@@ -63,7 +63,7 @@ NODE_DONE = struct.Struct("@QiI")
 class Drive:
     """An ext4 image on a loop device, mounted nosuid,nodev as udisks2 would."""
 
-    def __init__(self, directory, image=None, options="nosuid,nodev", owner=NOBODY):
+    def __init__(self, directory, image=None, options="nosuid,nodev", owner=NOBODY, size=32 << 20):
         self.directory = Path(directory)
         self.image = self.directory / "image"
         # Not below the directory: pytest's are for root alone.
@@ -73,7 +73,7 @@ class Drive:
             shutil.copy(image, self.image)
         else:
             with open(self.image, "wb") as f:
-                f.truncate(32 << 20)
+                f.truncate(size)
             options_of_mkfs = "root_owner=%d:%d,lazy_itable_init=0" % (owner, owner)
             subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-E", options_of_mkfs, self.image], check=True)
         self.loop = subprocess.run(
