@@ -266,7 +266,7 @@ static Outcome stays_pending(Recovery *recovery, int error)
 	Outcome outcome = run_outcome(&recovery->run, error);
 
 	recovery->run.result->pending = recovery->latest->operation;
-	return outcome == OUTCOME_DRIVE_GONE || outcome == OUTCOME_CANCELLED ? outcome : OUTCOME_INTERRUPTED;
+	return outcome == OUTCOME_DRIVE_GONE ? outcome : OUTCOME_INTERRUPTED;
 }
 
 static Outcome recover(Recovery *recovery, bool *ret_settled)

@@ -263,6 +263,41 @@ static void a_cancelled_run_leaves_every_file_whole_and_nothing_pending(void **s
 	}
 }
 
+static void a_cancelled_recovery_says_so_when_something_stays_pending(void **state _unused_)
+{
+	unsigned pending = 0;
+	Tree tree;
+
+	for (int polls = 0; polls < 60; polls += 3) {
+		Outcome outcome;
+
+		tree_begin(&tree);
+		make_usual_tree(&tree);
+		tree_remember(&tree);
+		tree.fixture.barriers_left = 4;
+		assert_int_equal(tree_encrypt(&tree), OUTCOME_INTERRUPTED);
+		tree.fixture.barriers_left = -1;
+		tree.polls_left = polls;
+		outcome = tree_recover(&tree, RECOVERY_RESUME);
+		tree.polls_left = -1;
+		/* "Cancelled" says that nothing is pending. */
+		if (recovery_hint(&tree.fixture.vfs, tree.fixture.root_fd) != TRANSACTION_INVALID) {
+			assert_int_equal(outcome, OUTCOME_INTERRUPTED);
+			assert_int_equal(tree.result.pending, TRANSACTION_ENCRYPT);
+			pending++;
+		} else {
+			assert_true(outcome == OUTCOME_CANCELLED || outcome == OUTCOME_DONE);
+			assert_int_equal(tree.result.pending, TRANSACTION_INVALID);
+		}
+		assert_int_equal(tree_recover(&tree, RECOVERY_SETTLE), OUTCOME_DONE);
+		assert_int_equal(tree_count_files(&tree, true) + tree_count_files(&tree, false), 10);
+		assert_int_equal(tree_decrypt(&tree), OUTCOME_DONE);
+		tree_assert_as_remembered(&tree);
+		tree_end(&tree);
+	}
+	assert_true(pending > 0);
+}
+
 /* ---- I1, I2: interrupted at every barrier and at every write ---- */
 
 typedef struct Interruption {
@@ -484,6 +519,7 @@ int main(void)
 		cmocka_unit_test(a_moved_file_comes_back_where_it_is),
 		cmocka_unit_test(decrypting_elsewhere_leaves_the_drive_as_it_is),
 		cmocka_unit_test(a_cancelled_run_leaves_every_file_whole_and_nothing_pending),
+		cmocka_unit_test(a_cancelled_recovery_says_so_when_something_stays_pending),
 		cmocka_unit_test(a_failing_barrier_loses_nothing),
 		cmocka_unit_test(a_failing_write_loses_nothing),
 		cmocka_unit_test(a_roll_back_takes_back_the_whole_run_and_nothing_else),
