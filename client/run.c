@@ -177,7 +177,11 @@ static ExitCode conclude(Client *client, const Transaction *t, const Run *run)
 	else
 		cJSON_AddArrayToObject(client->document, "failures");
 	if (missing > 0)
-		client_warn(client, "%s of free space are missing on the drive.", text_bytes(missing, bytes));
+		client_warn(client, "%s of free space are missing on the drive.%s",
+			text_bytes(missing, bytes),
+			outcome == OUTCOME_NO_SPACE && run->options & OPTION_BIT(OPTION_SKIP_UNFIT)
+				? " --skip-unfit leaves out what does not fit."
+				: "");
 	switch (outcome) {
 	case OUTCOME_DONE:
 	case OUTCOME_PARTIAL:

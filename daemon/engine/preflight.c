@@ -18,28 +18,42 @@ static uint64_t in_clusters(const Run *run, uint64_t size)
 	return (size + run->context.cluster - 1) / run->context.cluster * run->context.cluster;
 }
 
+/* What all files together need, those included that are too large for what is free now. */
+typedef struct Need {
+	uint64_t files, largest; /* bytes of the largest new file, in whole clusters */
+	int64_t growth;          /* bytes by which all new files together exceed their sources */
+} Need;
+
 /* Adds one planned file to the sums; names it where it alone is too large for what is free. */
 static void weigh(
-	Run *run, const Replacement *replacement, uint64_t free_space, Preflight *preflight, int64_t *growth)
+	Run *run, const Replacement *replacement, uint64_t free_space, Preflight *preflight, Need *need)
 {
 	uint64_t space = replacement_space(&run->context, replacement);
 
-	if (space > free_space) {
-		preflight->missing = MAX(preflight->missing, space - free_space);
+	need->files++;
+	need->largest = MAX(need->largest, space);
+	need->growth += (int64_t)space - (int64_t)in_clusters(run, replacement->entry.size);
+	if (space + PREFLIGHT_ENTRY_SPACE > free_space) {
 		preflight->blocked = true;
 		run_report(run, replacement->entry.path, REASON_NO_SPACE, 0);
 		return;
 	}
 	preflight->files++;
 	preflight->bytes += run->context.encrypting ? replacement->entry.size : replacement->entry.new_size;
-	preflight->largest = MAX(preflight->largest, space);
-	*growth += (int64_t)space - (int64_t)in_clusters(run, replacement->entry.size);
 }
 
-static int look_at_all(Run *run, Walk *walk, uint64_t free_space, Preflight *preflight)
+/* Every file has to fit by itself, the last ones still when all others have grown. */
+static uint64_t what_lacks(const Need *need, uint64_t free_space, uint64_t reserve)
+{
+	uint64_t space = reserve + need->largest + (uint64_t)MAX(need->growth, (int64_t)0) +
+			 need->files * PREFLIGHT_ENTRY_SPACE;
+
+	return need->files > 0 && space > free_space ? space - free_space : 0;
+}
+
+static int look_at_all(Run *run, Walk *walk, uint64_t free_space, Preflight *preflight, Need *need)
 {
 	Workspace workspace;
-	int64_t growth = 0;
 	uint64_t seen = 0;
 	int r;
 
@@ -66,12 +80,11 @@ static int look_at_all(Run *run, Walk *walk, uint64_t free_space, Preflight *pre
 			break;
 		preflight->blocked |= blocks;
 		if (r == 1)
-			weigh(run, replacement, free_space, preflight, &growth);
+			weigh(run, replacement, free_space, preflight, need);
 		if (++seen % PROGRESS_STEP == 0)
 			run_set_totals(run, preflight->files, preflight->bytes);
 	}
 	workspace_clear(&workspace);
-	preflight->growth = (uint64_t)MAX(growth, (int64_t)0);
 	return r;
 }
 
@@ -81,6 +94,7 @@ Outcome preflight_run(Run *run, Preflight *ret)
 	_cleanup_walk_ Walk *walk = NULL;
 	uint64_t free_space, reserve;
 	struct statvfs fs;
+	Need need = {0};
 	int r;
 
 	*ret = (Preflight){0};
@@ -95,17 +109,12 @@ Outcome preflight_run(Run *run, Preflight *ret)
 	if (r < 0)
 		return run_outcome(run, r);
 	reserve = preflight_reserve(run, 0);
-	free_space -= MIN(free_space, reserve);
-	r = look_at_all(run, walk, free_space, ret);
+	r = look_at_all(run, walk, free_space - MIN(free_space, reserve), ret, &need);
 	if (r < 0)
 		return run_outcome(run, r);
 	run->counted = true;
 	run_set_totals(run, ret->files, ret->bytes);
-
-	/* Every file fits by itself; the last ones must still do so when all others have grown. */
-	if (ret->files > 0 && ret->largest + ret->growth + ret->files * PREFLIGHT_ENTRY_SPACE > free_space)
-		ret->missing = MAX(ret->missing,
-			ret->largest + ret->growth + ret->files * PREFLIGHT_ENTRY_SPACE - free_space);
+	ret->missing = what_lacks(&need, free_space, reserve);
 	run->result->counts[COUNT_BYTES_MISSING] = ret->missing;
 	if (run->options->skip_unfit)
 		return OUTCOME_DONE;

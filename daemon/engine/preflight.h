@@ -10,10 +10,8 @@
 
 typedef struct Preflight {
 	uint64_t files, bytes; /* to be replaced; plaintext or ciphertext bytes of the sources */
-	uint64_t largest;      /* bytes of the largest new file, in whole clusters */
-	uint64_t growth;  /* bytes by which all new files together exceed their sources; 0 when they shrink */
-	uint64_t missing; /* bytes of free space that lack for the largest */
-	bool blocked;     /* something was reported that --skip-unfit is for */
+	uint64_t missing;      /* bytes of free space that lack, all files taken together */
+	bool blocked;          /* something was reported that --skip-unfit is for */
 } Preflight;
 
 /* Walks what the options ask for, counts and reports. Nothing is changed. OUTCOME_DONE: go on (files may be

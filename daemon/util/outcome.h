@@ -26,7 +26,8 @@
 	X(NOT_ENROLLED, "NotEnrolled", "The drive is not enrolled. Run 'usbctl enroll' first.")              \
 	X(ALREADY_ENROLLED, "AlreadyEnrolled", "The drive is enrolled already.")                             \
 	X(BUSY, "Busy", "The drive is busy with another request. Try again when that has ended.")            \
-	X(NO_SPACE, "NoSpace", "There is not enough free space on the drive.")                               \
+	X(NO_SPACE, "NoSpace",                                                                               \
+		"There is not enough free space on the drive. Make room on it, then try again.")             \
 	X(NO_MEMORY, "NoMemory", "There is not enough memory for the key derivation this drive asks for.")   \
 	X(READ_ONLY, "ReadOnly",                                                                             \
 		"The drive is read-only. If it turned so by itself, as damaged ones do, unmount it, mount "  \

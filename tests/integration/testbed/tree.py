@@ -90,6 +90,14 @@ def assert_same(before, after):
     assert not found, f"{len(found)} of {len(before)} differ:\n" + "\n".join(found[:8])
 
 
+def assert_whole(root, before):
+    """Each file is there in just one form, and nothing else is; those in plain are what they were."""
+    after = snapshot(root)
+    assert sorted(path.removesuffix(SUFFIX) for path in after) == sorted(before)
+    for path, entry in before.items():
+        assert path not in after or after[path] == entry
+
+
 def regular(root):
     """The regular files below root, as {relative path: size}."""
     root = os.fsencode(root)
