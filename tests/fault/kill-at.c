@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- *   kill-at N COUNTS COMMAND...      runs it, and ends it by SIGKILL before its N-th system call (from 1; 0:
- * never) kill-at N COUNTS PID             the same for a process that runs; says "ready" once it counts
+ *   kill-at N COUNTS COMMAND...   runs it, and ends it by SIGKILL before its N-th system call (0: never)
+ *   kill-at N COUNTS PID          the same for a process that runs; says "ready" once it counts. Told to
+ *                                 end by SIGTERM, it lets that process go on.
  *
  * Calls of all its threads count, in the order in which they are made (strace's injection counts each
  * thread's for itself). COUNTS is a file that gets the calls' numbers, as 16-bit words. Processes that it
@@ -14,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,10 +55,21 @@ static pid_t start(char **command)
 	return pid;
 }
 
+/* Tracees of their own accord: they are let go when we are to end. */
+static pid_t seized[64];
+static size_t n_seized;
+
 static void attach(pid_t pid)
 {
+	sigset_t signals;
 	char path[64];
 	DIR *dir;
+
+	/* For wait_next(). */
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGCHLD);
+	(void)sigaddset(&signals, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &signals, NULL);
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
@@ -67,6 +80,9 @@ static void attach(pid_t pid)
 
 		if (tid == 0)
 			continue;
+		if (n_seized == sizeof(seized) / sizeof(seized[0]))
+			die("too many threads");
+		seized[n_seized++] = tid;
 		if (ptrace(PTRACE_SEIZE, tid, 0, OPTIONS & ~PTRACE_O_EXITKILL) < 0 ||
 			ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
 			die("PTRACE_SEIZE");
@@ -74,6 +90,42 @@ static void attach(pid_t pid)
 	(void)closedir(dir);
 	(void)puts("ready");
 	(void)fflush(stdout);
+}
+
+/* They go on as if nothing had been. */
+static void let_go(void)
+{
+	for (size_t i = 0; i < n_seized; i++) {
+		int status;
+
+		if (ptrace(PTRACE_INTERRUPT, seized[i], 0, 0) == 0 &&
+			waitpid(seized[i], &status, __WALL) == seized[i] && WIFSTOPPED(status))
+			(void)ptrace(PTRACE_DETACH, seized[i], 0, 0);
+	}
+}
+
+/* The next stop or end of a tracee; -1 with ECHILD: there is none any more, or we were told to end. */
+static pid_t wait_next(bool killed, int *ret_status)
+{
+	sigset_t signals;
+
+	/* What was killed has to be waited for, whatever we are told. */
+	if (n_seized == 0 || killed)
+		return waitpid(-1, ret_status, __WALL);
+	(void)sigemptyset(&signals);
+	(void)sigaddset(&signals, SIGCHLD);
+	(void)sigaddset(&signals, SIGTERM);
+	for (;;) {
+		pid_t tid = waitpid(-1, ret_status, __WALL | WNOHANG);
+
+		if (tid != 0)
+			return tid;
+		if (sigwaitinfo(&signals, NULL) == SIGTERM) {
+			let_go();
+			errno = ECHILD;
+			return -1;
+		}
+	}
 }
 
 /* Sees to one stop. Returns true when the tracee stands before a system call. */
@@ -115,9 +167,11 @@ int main(int argc, char **argv)
 	counts = fopen(argv[2], "we");
 	if (!counts)
 		die(argv[2]);
+	/* Whole at any moment, for we may be ended. */
+	(void)setvbuf(counts, NULL, _IONBF, 0);
 
 	for (;;) {
-		pid_t tid = waitpid(-1, &status, __WALL);
+		pid_t tid = wait_next(at > 0 && count >= at, &status);
 		int number;
 
 		if (tid < 0 && errno == ECHILD)
