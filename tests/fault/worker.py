@@ -83,6 +83,10 @@ class Drive:
 
     def mount(self, options="nosuid,nodev"):
         subprocess.run(["mount", "-t", "ext4", "-o", options, self.loop, self.mount_point], check=True)
+        self.look_up_mount()
+
+    def look_up_mount(self):
+        """Which mount it is by now."""
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             fields = line.split()
             if fields[4] == str(self.mount_point):
