@@ -7,9 +7,11 @@ FAULT_LONG=1 every one; with FAULT_LONG=changing every one that can change the d
 leaves a medium that somebody leaves who is killed before one of these."""
 
 import ctypes
+import errno
 import itertools
 import os
 import random
+import select
 import time
 from pathlib import Path
 
@@ -95,8 +97,20 @@ class Points:
     # These do it a hundred thousand times: without mount(8), which takes longer than the kernel.
 
     def unmount(self):
-        if libc.umount2(os.fsencode(self.volume.drive.mount_point), 0) < 0:
+        drive = self.volume.drive
+        if libc.umount2(os.fsencode(drive.mount_point), 0) < 0:
             raise OSError(ctypes.get_errno(), "umount2")
+        # Whoever made a mount namespace meanwhile, as each test bed does, has a mount of his own for a moment: until then
+        # nothing was unmounted.
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                os.close(os.open(drive.loop, os.O_RDONLY | os.O_EXCL))
+                return
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise
+            select.select([], [], [], 0.005)
 
     def mount(self):
         drive = self.volume.drive
@@ -144,7 +158,7 @@ class Points:
         assert result["outcome"] == "DONE", (where, result)
         assert result["pending"] == 0, where
         now = names(self.volume.root)
-        assert {n.removesuffix(".ucr") for n in now} == set(self.before) and len(now) == len(self.before), where
+        assert {n.removesuffix(".ucr") for n in now} == set(self.before) and len(now) == len(self.before), (where, result)
         return now
 
     def back_to_plain(self, where):
