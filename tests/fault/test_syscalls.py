@@ -182,9 +182,9 @@ class Points:
         chance.shuffle(others)
         yield from (n for pair in itertools.zip_longest(changing, others[::3]) for n in pair if n)
 
-    def all(self, name, image, job, check, seconds=SECONDS):
+    def all(self, name, image, job, check, seconds=SECONDS, at_least=20):
         """Lets a job begin on that image, time and again, and kills it before each chosen call; check(n, where) then
-        looks at what is left. Returns how many points that were."""
+        looks at what is left. As many as there is time for, and some in any case."""
         kind, flags, fields = job
         self.put_back(image)
         ended, calls = self.traced(0, kind, flags, **fields)
@@ -193,7 +193,7 @@ class Points:
         tried = missed = 0
         self.reached = True
         for n in self.choose(calls):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and tried - missed >= at_least:
                 break
             where = f"seed {SEED}: {name}, killed before call {n}"
             self.put_back(image)
@@ -206,7 +206,7 @@ class Points:
             check(n, where)
         print(f"\n{name}: killed at {tried - missed} of {len(calls)} system calls, {sum(c in CHANGES for c in calls)} of which can "
               f"change the drive ({missed} times it was over before), seed {SEED}: 0 losses", flush=True)
-        return tried - missed
+        assert tried - missed >= at_least
 
 
 @pytest.fixture
@@ -236,12 +236,12 @@ def recovers(points, kind):
 @pytest.mark.parametrize("flags", [(), ("NO_SCRUB",)], ids=["scrub", "no-scrub"])
 def test_killed_anywhere_in_an_encrypt(points, flags):
     name = " ".join(("encrypt", *flags))
-    assert points.all(name, points.image(), ("ENCRYPT", flags, {}), recovers(points, "ENCRYPT")) >= 20
+    points.all(name, points.image(), ("ENCRYPT", flags, {}), recovers(points, "ENCRYPT"))
 
 
 def test_killed_anywhere_in_a_decrypt(points):
     assert points.volume.run("ENCRYPT")["outcome"] == "DONE"
-    assert points.all("decrypt", points.image(), ("DECRYPT", (), {}), recovers(points, "DECRYPT")) >= 20
+    points.all("decrypt", points.image(), ("DECRYPT", (), {}), recovers(points, "DECRYPT"))
 
 
 def forms(points):
@@ -292,7 +292,6 @@ def test_killed_anywhere_in_a_recovery(points, kind, states):
         if len(images) == len(states):
             break
 
-    total = 0
     for state in states:
         for number, mode in enumerate(MODES):
             def check(n, where):
@@ -303,5 +302,4 @@ def test_killed_anywhere_in_a_recovery(points, kind, states):
 
             name = f"recover --{mode} of {kind.lower()} that was cut off while {state.__name__}"
             job = ("RECOVER", ["MAY_DECRYPT"], {"recovery_mode": MODE[mode]})
-            total += points.all(name, images[state], job, check, SECONDS / len(states) / len(MODES))
-    assert total >= 40
+            points.all(name, images[state], job, check, SECONDS / len(states) / len(MODES), at_least=5)
