@@ -79,6 +79,8 @@ int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const Scru
 
 int scrub_recognize(const Vfs *vfs, int fd, uint64_t size, const ScrubKey *key, Workspace *workspace)
 {
+	int state = SCRUB_NONE;
+
 	for (uint64_t offset = 0; offset < size; offset += SEGMENT_PLAIN) {
 		size_t want = (size_t)MIN((uint64_t)SEGMENT_PLAIN, size - offset);
 		ssize_t n = vfs_read_full(vfs, fd, workspace->plain, want, offset);
@@ -90,15 +92,16 @@ int scrub_recognize(const Vfs *vfs, int fd, uint64_t size, const ScrubKey *key, 
 		for (size_t i = 0; i < (size_t)n; i += SCRUB_SECTOR) {
 			size_t sector = MIN((size_t)SCRUB_SECTOR, (size_t)n - i);
 
-			/* A cut-off sector of less than a tag's length could match by chance. */
-			if (sector >= SUITE_TAG_SIZE &&
-				memcmp(workspace->plain + i, workspace->sealed + i, sector) == 0)
+			if (memcmp(workspace->plain + i, workspace->sealed + i, sector) != 0)
+				continue;
+			if (sector >= SUITE_TAG_SIZE)
 				return SCRUB_SOME;
+			state = SCRUB_PERHAPS;
 		}
 		if ((size_t)n < want)
 			break;
 	}
-	return SCRUB_NONE;
+	return state;
 }
 
 int scrub_explains(

@@ -31,8 +31,9 @@ int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const Scru
 
 /* What the sectors of a scrubbed or half-scrubbed file are. */
 typedef enum ScrubState {
-	SCRUB_NONE, /* no sector carries the pattern */
-	SCRUB_SOME, /* some do */
+	SCRUB_NONE,    /* no sector carries the pattern */
+	SCRUB_PERHAPS, /* a cut-off one does, of less than a tag's length: that may be chance */
+	SCRUB_SOME,    /* some do */
 	SCRUB_MAX,
 	SCRUB_INVALID = -1,
 } ScrubState;

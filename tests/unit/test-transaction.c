@@ -455,6 +455,46 @@ static void an_edit_after_the_interruption_is_kept(void **state _unused_)
 	tree_end(&tree);
 }
 
+/* Fewer bytes than tell the pattern from chance, and the longer size, which would show more of it, is lost.
+ */
+static void a_scrub_of_which_a_tiny_files_bytes_alone_arrived_is_no_edit(void **state _unused_)
+{
+	int scrubbed = 0;
+	Outcome outcome;
+
+	for (int n = 1; n < 1000; n++) {
+		struct stat before, after;
+		Tree tree;
+
+		tree_begin(&tree);
+		tree_make(&tree, "tiny", 1);
+		tree_remember(&tree);
+		assert_int_equal(fstatat(tree.fixture.root_fd, "tiny", &before, 0), 0);
+		tree.fixture.writes_left = n;
+		outcome = tree_encrypt(&tree);
+		tree.fixture.writes_left = -1;
+		if (outcome == OUTCOME_INTERRUPTED && fstatat(tree.fixture.root_fd, "tiny", &after, 0) == 0 &&
+			after.st_size > before.st_size) {
+			int fd = openat(tree.fixture.root_fd, "tiny", O_WRONLY);
+
+			assert_true(fd >= 0);
+			assert_int_equal(ftruncate(fd, before.st_size), 0);
+			assert_int_equal(
+				futimens(fd, (struct timespec[]){before.st_atim, before.st_mtim}), 0);
+			(void)safe_close(fd);
+			scrubbed++;
+			assert_int_equal(tree_recover(&tree, RECOVERY_ROLLBACK), OUTCOME_DONE);
+			assert_int_equal(tree.n_failures, 0);
+			tree_assert_as_remembered(&tree);
+		}
+		tree_end(&tree);
+		if (outcome == OUTCOME_DONE)
+			break;
+	}
+	assert_int_equal(outcome, OUTCOME_DONE);
+	assert_true(scrubbed > 0);
+}
+
 static void an_interrupted_decrypt_needs_somebody_who_may_decrypt(void **state _unused_)
 {
 	Tree tree;
@@ -524,6 +564,7 @@ int main(void)
 		cmocka_unit_test(a_failing_write_loses_nothing),
 		cmocka_unit_test(a_roll_back_takes_back_the_whole_run_and_nothing_else),
 		cmocka_unit_test(an_edit_after_the_interruption_is_kept),
+		cmocka_unit_test(a_scrub_of_which_a_tiny_files_bytes_alone_arrived_is_no_edit),
 		cmocka_unit_test(an_interrupted_decrypt_needs_somebody_who_may_decrypt),
 		cmocka_unit_test(a_file_in_use_stays_in_plain),
 		cmocka_unit_test(a_medium_that_lies_costs_no_file),
