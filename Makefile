@@ -20,8 +20,8 @@ DEPS_BUILD := build-essential pkg-config libsystemd-dev libudev-dev libsodium-de
 DEPS_RUN   := systemd udev dbus polkitd libpam-systemd dbus-user-session cracklib-runtime wamerican pinentry-curses
 DEPS_TEST  := libcmocka-dev python3 python3-pytest python3-dbus util-linux e2fsprogs \
 	exfat-fuse exfatprogs ntfs-3g btrfs-progs dosfstools nbdkit libnbd-bin fuse3 keyutils testdisk strace attr acl procps
-DEPS_VM    := qemu-system-x86 mmdebstrap squashfs-tools busybox-static cpio kmod python3 python3-pytest dosfstools \
-	exfatprogs ntfs-3g e2fsprogs util-linux nbdkit
+DEPS_VM    := qemu-system-x86 mmdebstrap squashfs-tools busybox-static cpio kmod python3 python3-pytest python3-pytest-xdist \
+	dosfstools exfatprogs ntfs-3g e2fsprogs util-linux nbdkit
 DEPS_LINT  := clang clang-format clang-tidy cppcheck libclang-rt-14-dev libxml2-utils man-db valgrind shellcheck
 
 WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -186,13 +186,14 @@ check-valgrind: deps-lint  ## the unit tests under valgrind
 	@$(PYTHON) tests/run --build $(O) --valgrind unit
 
 # ---- vm: real USB, vfat and exFAT in a virtual machine (tests/vm/README.md); needs neither KVM nor, after the first time, a network
+VM_JOBS := $(shell nproc)
 deps-vm: deps-build
 	$(call install-packages,$(DEPS_VM))
 vm-image: deps-vm  ## the virtual machine's kernel, initrd and root filesystem, of Debian's packages
 	$(Q)tests/vm/build-image $(O)/vm
 vm-test: vm-image  ## plug, encrypt, pull and cut the power of sticks in a virtual machine; VM_LONG=1 for all of it
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	@O=$(O) $(PYTHON) -B -m pytest --rootdir tests/vm --confcutdir tests/vm -p no:cacheprovider \
+	@O=$(O) $(PYTHON) -B -m pytest --rootdir tests/vm --confcutdir tests/vm -p no:cacheprovider -n $(VM_JOBS) \
 		-vv --tb=short tests/vm $(VM_TESTS)
 vm-shell: vm-image  ## a shell in that machine, with sticks to plug and pull
 	@$(MAKE) --no-print-directory -j$$(nproc) all

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One snapshot for the whole suite, a fresh machine for each test, a table of what was seen at the end."""
+"""One snapshot for the whole suite, a fresh machine for each test, a table of what was seen at the end. Two processes
+share the tests where there are two processors (pytest-xdist): emulation of one machine keeps one of them busy."""
 
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -13,6 +15,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(_
 
 from machine import paths
 from machine.drive import Drive
+from machine.shared import Shared
 from machine.stick import Stick
 from machine.vm import Factory
 
@@ -37,18 +40,22 @@ def install(stage):
         target = pathlib.Path(stage) / "usr/local/lib/explore" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths.SOURCE / name, target)
-    return stage
 
 
 @pytest.fixture(scope="session")
-def factory():
+def shared():
+    return Shared(pathlib.Path(os.environ["VM_SCRATCH"]) / "shared")
+
+
+@pytest.fixture(scope="session")
+def factory(shared):
     if not (paths.image() / "initrd").exists():
         pytest.fail(f"there is no machine in {paths.image()}: make vm-image")
-    folder = paths.scratch()
-    factory = Factory(folder, install(folder / "stage"))
+    stage = shared.folder / "stage"
+    shared.get("installed", lambda: install(stage))
+    factory = Factory(tempfile.mkdtemp(dir=os.environ["VM_SCRATCH"]), stage, shared)
     yield factory
     factory.clear()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -93,39 +100,39 @@ class Templates:
     """Enrolled sticks with a tree on them, plain and encrypted: made once for each filesystem, copied for each test."""
 
     def __init__(self, factory):
-        self.factory, self.made = factory, {}
-        self.folder = factory.folder / "templates"
-        self.folder.mkdir()
+        self.factory, self.folder = factory, factory.shared.folder
+
+    def image(self, filesystem, encrypted):
+        return self.folder / f"{filesystem}-{'encrypted' if encrypted else 'plain'}"
 
     def make(self, filesystem):
-        drive = Drive(Stick.make(self.folder / filesystem, filesystem))
+        """Returns what the tree must be when it is plain."""
+        drive = Drive(Stick.make(self.image(filesystem, True), filesystem))
         drive.plug(vm := self.factory.make())
         drive.call("make_tree")
         drive.call("make_many", "album", 60, 20000, "photo", 60)
         drive.call("make_many", "letters", 40, 3000)
         drive.enroll()
         drive.unplug()
-        plain = self.copy(drive.stick, self.folder / f"{filesystem}-plain")
+        self.copy(drive.stick.image, self.image(filesystem, False))
         drive.plug(vm)
         before = drive.snapshot()
         drive.unlock()
         drive.encrypt()
         drive.unplug()
         self.factory.release(vm)
-        self.made[filesystem] = before, plain, drive.stick
+        return before
 
     @staticmethod
-    def copy(stick, image):
-        subprocess.run(["cp", "--sparse=always", str(stick.image), str(image)], check=True)
-        return Stick(image, stick.filesystem, stick.whole_disk, stick.label)
+    def copy(image, copy):
+        subprocess.run(["cp", "--sparse=always", str(image), str(copy)], check=True)
+        return copy
 
     def get(self, kind, encrypted, image):
         """Returns (Drive, what its tree must be when it is plain)."""
         filesystem, by_udisks = KINDS[kind]
-        if filesystem not in self.made:
-            self.make(filesystem)
-        before, *sticks = self.made[filesystem]
-        return Drive(self.copy(sticks[encrypted], image), by_udisks), before
+        before = self.factory.shared.get(f"template-{filesystem}", lambda: self.make(filesystem))
+        return Drive(Stick(self.copy(self.image(filesystem, encrypted), image), filesystem), by_udisks), before
 
 
 @pytest.fixture(scope="session")
@@ -140,28 +147,33 @@ def enrolled(templates, folder, make_vm):
     return lambda kind, encrypted=False: templates.get(kind, encrypted, folder / f"enrolled-{next(counter)}")
 
 
-# ---- what is printed at the end
+# ---- what is printed at the end; reports carry it from the process that ran the test to the one that prints
 
-RESULTS = []
+ORDER = ["roundtrip", "power_cuts", "interruptions", "costs", "suspend", "limits", "sticks"]
+KEEP = os.environ.get("VM_KEEP")  # a folder for what failed and what was measured
+RESULTS = []  # (filesystem, scenario, result, seconds)
 TABLES = []  # (title, the head's lines, rows): what tests measured
 
 
 @pytest.fixture
-def tables():
-    return TABLES
+def tables(request):
+    request.node.tables = []
+    return request.node.tables
+
+
+def scenario_of(item):
+    """Its row's name: (filesystem, what holds)."""
+    values = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    kind = values.pop("kind", None) or "-"
+    more = [("nearly full" if value else "roomy") if name == "near_full" else str(value) for name, value in values.items()]
+    return kind, item.originalname.removeprefix("test_").replace("_", " ") + (f" [{', '.join(more)}]" if more else "")
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
-    if report.when == "call" or report.failed or report.skipped:
-        kind = getattr(item, "callspec", None) and item.callspec.params.get("kind") or "-"
-        more = [("nearly full" if value else "roomy") if name == "near_full" else str(value) for name, value in item.callspec.params.items() if name != "kind"] \
-            if hasattr(item, "callspec") else []
-        scenario = item.originalname.removeprefix("test_").replace("_", " ") + (f" [{', '.join(more)}]" if more else "")
-        RESULTS.append((kind, scenario, "passed" if report.passed else "skipped" if report.skipped else "FAILED",
-                        report.duration))
+    report.scenario, report.tables = scenario_of(item), getattr(item, "tables", [])
     item.failed = getattr(item, "failed", False) or report.failed
     if report.failed and report.when == "call" and "factory" in item.fixturenames:
         for number, machine in enumerate(item.funcargs["factory"].machines):
@@ -171,6 +183,20 @@ def pytest_runtest_makereport(item, call):
                 except Exception as error:  # it is wedged, and that is part of the failure
                     text = f"it does not answer: {error}"
                 report.sections.append((f"machine {number}", text))
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.failed or report.skipped:
+        # A process that died has its report made by xdist.
+        scenario = getattr(report, "scenario", ("-", report.nodeid))
+        RESULTS.append((*scenario, "passed" if report.passed else "skipped" if report.skipped else "FAILED",
+                        report.duration))
+    if report.when == "call":
+        TABLES.extend(report.tables)
+    if KEEP and (report.failed or report.when == "call" and report.tables):  # now: the end may be an hour away
+        with open(os.path.join(KEEP, "log"), "a") as file:
+            print(report.nodeid, report.outcome, report.longreprtext, *(text for _, text in report.sections), report.tables,
+                  sep="\n", file=file)
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -192,12 +218,18 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_collection_modifyitems(items):
-    """What everybody does first, what takes longest last."""
-    order = ["roundtrip", "sticks", "limits", "suspend", "interruptions", "power_cuts", "costs"]
-    items.sort(key=lambda item: order.index(item.path.stem.removeprefix("test_")))
+    """What everybody does first, then what takes longest: so that two processes come to their ends together."""
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: not in CI's subset")
     if not os.environ.get("VM_LONG") and not config.option.markexpr:
         config.option.markexpr = "not long"
+    if not hasattr(config, "workerinput"):  # the first process; the others inherit its environment
+        os.environ["VM_SCRATCH"] = str(paths.scratch())
+
+
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["VM_SCRATCH"], ignore_errors=True)

@@ -39,7 +39,7 @@ class Meter:
         return seconds, blocklog.cost(self.log, start)
 
 
-@pytest.mark.parametrize("kind", ["vfat", "vfat+udisks", "exfat"])
+@pytest.mark.parametrize("kind", ["vfat", pytest.param("vfat+udisks", marks=pytest.mark.long), "exfat"])
 def test_what_a_slow_stick_costs(make_vm, make_drive, folder, tables, kind):
     """The figures of a table; and that a run costs a few flushes a batch, and writes each byte no more than twice."""
     drive = make_drive(kind, size=128 * MIB, cluster=8)  # 4 KiB

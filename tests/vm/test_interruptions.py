@@ -13,7 +13,6 @@ def long(*values):
 
 KINDS = ["vfat+udisks", "exfat+udisks", *long("vfat", "exfat")]
 MOMENTS = [0.6, *long(0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95)]
-REFERENCE = {}  # (kind, verb) -> how many writes a whole run takes
 
 
 def is_encrypted(verb):
@@ -24,16 +23,15 @@ def is_encrypted(verb):
 def reference(enrolled, factory):
     """How many writes an undisturbed run takes: moments are fractions of that."""
     def measure(kind, verb):
-        if (kind, verb) not in REFERENCE:
-            drive, _ = enrolled(kind, is_encrypted(verb))
-            drive.plug(vm := factory.make())
-            drive.unlock()
-            begin = drive.stick.written()
-            drive.usbctl(verb)
-            REFERENCE[kind, verb] = drive.stick.written() - begin
-            factory.release(vm)
-        return REFERENCE[kind, verb]
-    return measure
+        drive, _ = enrolled(kind, is_encrypted(verb))
+        drive.plug(vm := factory.make())
+        drive.unlock()
+        begin = drive.stick.written()
+        drive.usbctl(verb)
+        writes = drive.stick.written() - begin
+        factory.release(vm)
+        return writes
+    return lambda kind, verb: factory.shared.get(f"writes-{kind}-{verb}", lambda: measure(kind, verb))
 
 
 def form(name):

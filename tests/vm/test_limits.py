@@ -65,7 +65,7 @@ def test_a_name_that_became_anothers_alias_is_said_and_stays_encrypted(make_vm, 
     assert drive.decrypt(expect=PARTIAL).counts["moved"] == 1
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [FAT[0], pytest.param(FAT[1], marks=pytest.mark.long)])
 def test_names_that_differ_only_in_case_are_one_file(make_vm, make_drive, kind):
     """A plain file and the encrypted one of a name that differs in case: the name is taken."""
     drive = make_drive(kind).plug(make_vm())
@@ -78,7 +78,7 @@ def test_names_that_differ_only_in_case_are_one_file(make_vm, make_drive, kind):
     assert drive.snapshot() == before
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [FAT[0], pytest.param(FAT[1], marks=pytest.mark.long)])
 def test_what_fat_cannot_name_is_named_when_it_is_copied_there(make_vm, make_drive, kind):
     """From ext4, which can. Each file is there, or said to be not; none is put in another's place."""
     vm = make_vm()

@@ -49,7 +49,7 @@ def test_plain_bytes_are_nowhere_on_the_stick_afterwards(enrolled, make_vm):
         assert not [line for line in data if drive.stick.contains(line)]
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [FAT[0], long(FAT[1])])
 def test_a_wrong_passphrase_changes_no_byte(enrolled, make_vm, kind):
     drive, _ = enrolled(kind)
     vm = make_vm()
@@ -80,7 +80,7 @@ def test_two_sticks_at_once_do_not_meet(enrolled, make_vm, kind):
         assert not whole(drive, before)
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [long(FAT[0]), FAT[1]])
 def test_a_read_only_stick_is_decrypted_to_elsewhere_and_nothing_else(enrolled, make_vm, kind):
     drive, before = enrolled(kind, encrypted=True)
     digest = drive.stick.digest()
@@ -98,7 +98,7 @@ def test_a_read_only_stick_is_decrypted_to_elsewhere_and_nothing_else(enrolled, 
     assert drive.stick.digest() == digest
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [FAT[0], long(FAT[1])])
 def test_a_full_stick_is_refused_before_anything_changes(enrolled, make_vm, kind):
     drive, before = enrolled(kind)
     drive.plug(make_vm())
@@ -132,7 +132,7 @@ def test_a_nearly_full_stick_is_encrypted_and_decrypted(enrolled, make_vm, kind)
 
 
 @pytest.mark.parametrize(("kind", "unlocked"), [
-    ("vfat+udisks", True), ("exfat+udisks", False), long("vfat+udisks", False), long("exfat+udisks", True)])
+    ("vfat+udisks", True), long("exfat+udisks", False), long("vfat+udisks", False), long("exfat+udisks", True)])
 def test_pulled_out_while_idle_it_is_forgotten(enrolled, make_vm, kind, unlocked):
     drive, before = enrolled(kind)
     vm = make_vm()
@@ -147,7 +147,7 @@ def test_pulled_out_while_idle_it_is_forgotten(enrolled, make_vm, kind, unlocked
     assert not whole(drive, before)
 
 
-@pytest.mark.parametrize("kind", FAT)
+@pytest.mark.parametrize("kind", [long(FAT[0]), FAT[1]])
 def test_bad_sectors_cost_no_file(enrolled, make_vm, kind):
     """Reads of one file's sectors fail for good: that file is named and left, the others are encrypted."""
     drive, before = enrolled(kind)

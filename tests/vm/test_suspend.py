@@ -40,7 +40,7 @@ def test_sleep_locks_every_stick(enrolled, make_vm):
         assert not drive.encrypt().failures
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.long)])
 def test_a_run_that_sleep_interrupts_is_finished_afterwards(enrolled, make_vm, kind):
     drive, before = enrolled(kind)
     vm = make_vm()

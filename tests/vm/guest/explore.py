@@ -23,7 +23,6 @@ BLKFLSBUF = 0x1261
 SUBKEYS = {"METADATA_MAC": 1, "JOURNAL_MAC": 2, "FILE_ROOT": 3, "SCRUB_ROOT": 4}
 MOUNT = "rw,nosuid,nodev"
 OWNED = f",uid={UID},gid={UID},fmask=0022,dmask=0022"
-TRIES = 2
 
 
 def load_worker():
@@ -36,9 +35,9 @@ def load_worker():
 class Explorer:
     """One recorded run: the disk before it, the log of it, what the tree must be when it is plain."""
 
-    def __init__(self, base, log, filesystem, passphrase, before, heeded):
+    def __init__(self, base, log, filesystem, passphrase, before, heeded, repaired):
         self.worker = load_worker()
-        self.filesystem, self.before = filesystem, before
+        self.filesystem, self.before, self.repaired = filesystem, before, repaired
         self.epochs = blocklog.epochs(log, heeded)
         self.epoch = 0
         os.makedirs(POINT, exist_ok=True)
@@ -134,8 +133,8 @@ class Explorer:
 
     def missing(self):
         """Files that are there in no whole form: neither as they were, nor as something that decrypts to that. A cut may leave
-        a file under its short alias alone, so it is the content that counts; and a folder whose end is torn cannot be listed,
-        while the names in it are there."""
+        a file under its short alias alone, so it is the content that counts; and a folder that is torn may list less than
+        what can be opened by its name."""
         shutil.rmtree(ELSEWHERE, ignore_errors=True)
         os.mkdir(ELSEWHERE)
         os.chown(ELSEWHERE, UID, UID)
@@ -154,54 +153,73 @@ class Explorer:
         except OSError:
             return None
 
-    def missing_after_repair(self):
-        """The same, when the checker has mended the filesystem, as a person would let it before giving anything up."""
-        self.umount()
-        fsck.repair(self.filesystem, self.loop)
-        self.mount()
-        return self.missing()
-
     def fsck(self):
         """Returns (whether it is damaged, what the checker said)."""
         status, said = fsck.check(self.filesystem, self.loop)
         return fsck.is_damaged(self.filesystem, status, said), said
 
+    def mount_anew(self, repaired):
+        """As a person would who is told that something is wrong; repaired: with a checker's help, before anything is given up.
+        Returns what the checker had found."""
+        self.umount()
+        found = self.fsck()
+        if repaired:
+            fsck.repair(self.filesystem, self.loop)
+        self.mount()
+        return found
+
+    def settle(self, mode, seen):
+        """Recovers, and decrypts when that came to its end. Returns whether it did."""
+        recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
+        seen["recovery"].append(recovery["outcome"])
+        seen["failures"] += recovery.get("failures", [])
+        seen["log"] += recovery["log"]
+        if recovery["outcome"] != "DONE":
+            return False
+        seen["failures"] += self.job("DECRYPT").get("failures", [])
+        return True
+
     def explore(self, epoch, kept, mode):
         """Returns what became of one state. Nothing is read before the recovery: reading a torn chain makes vfat turn
-        read-only. Where it does so during the recovery, a person plugs the stick in again and has another go."""
+        read-only. Where it does so during the recovery, it is mounted again; what is pending then, or not listed, is to come
+        back with a repair."""
         self.put(epoch, kept)
+        if self.repaired:
+            fsck.repair(self.filesystem, self.loop)
         crossed = self.filesystem != "ext4" and self.fsck()[0]
-        outcomes, failures, differs, unreadable, lost, log = [], [], [], [], [], ""
-        while len(outcomes) < TRIES and outcomes[-1:] != ["DONE"]:
-            self.mount()
-            try:
-                recovery = self.job("RECOVER", ("MAY_DECRYPT",), recovery_mode=mode)
-                outcomes.append(recovery["outcome"])
-                failures += recovery.get("failures", [])
-                log += recovery["log"]
-                if outcomes[-1] == "DONE":
-                    decrypted = self.job("DECRYPT")
-                    failures += decrypted.get("failures", [])
-                    differs = self.compare(self.snapshot(POINT))
-                if differs or outcomes[-1] != "DONE" and len(outcomes) == TRIES:
-                    unreadable = self.missing()
-                    lost = self.missing_after_repair() if unreadable else []
-            finally:
-                self.umount()
-        damaged, check = self.fsck()
-        return {"recovery": outcomes, "differs": differs, "unreadable": unreadable, "lost": lost,
-                "crosslinks": damaged and not crossed,
-                "failures": [[os.fsdecode(path), reason, error] for path, reason, error in failures],
-                "log": log[-1000:], "fsck": check[-400:]}
+        seen = {"recovery": [], "failures": [], "unreadable": [], "log": ""}
+        found = None  # by the checker, before it has mended anything
+        self.mount()
+        settled = self.settle(mode, seen)
+        if not settled:
+            self.mount_anew(False)
+            settled = self.settle(mode, seen)
+        if not settled:
+            seen["unreadable"] = self.missing()
+            found = self.mount_anew(True)
+            settled = self.settle(mode, seen)
+        differs, hidden = self.compare(self.snapshot(POINT)) if settled else [], []
+        if differs and not found:
+            seen["unreadable"] = self.missing()
+            found, before = self.mount_anew(True), differs
+            differs = self.compare(self.snapshot(POINT))
+            hidden = [difference for difference in before if difference not in differs]
+        lost = self.missing() if seen["unreadable"] or differs else []
+        self.umount()
+        damaged, said = found or self.fsck()
+        return seen | {"differs": differs, "hidden": hidden, "lost": lost, "crosslinks": damaged and not crossed,
+                       "failures": [[os.fsdecode(path), reason, error] for path, reason, error in seen["failures"]],
+                       "log": seen["log"][-1000:], "fsck": said[-400:]}
 
 
 explorer = None
 
 
-def explore_begin(base, log, filesystem, passphrase, before, heeded=1):
+def explore_begin(base, log, filesystem, passphrase, before, heeded=1, repaired=False):
+    """`heeded`: the stick heeds each so manyth flush; `repaired`: the checker mends the filesystem before the recovery."""
     global explorer
     os.makedirs("/run/explore", exist_ok=True)
-    explorer = Explorer(base, log, filesystem, passphrase, before, heeded)
+    explorer = Explorer(base, log, filesystem, passphrase, before, heeded, repaired)
     return [len(epoch) for epoch in explorer.epochs]
 
 

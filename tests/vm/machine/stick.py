@@ -30,7 +30,7 @@ DEFAULT_SIZE = {"vfat": 72 * MIB, "exfat": 64 * MIB, "ext4": 64 * MIB, "ntfs": 6
 
 
 class Stick:
-    def __init__(self, image, filesystem, whole_disk, label):
+    def __init__(self, image, filesystem, whole_disk=False, label="STICK"):
         self.image, self.filesystem, self.whole_disk, self.label = image, filesystem, whole_disk, label
         self.serial = secrets.token_hex(6)
         self.vm = None

@@ -188,21 +188,21 @@ class Factory:
     """Machines for a test session, all from one snapshot. One that a test has left in order serves the next one: emulation
     is quickest with code that it has translated already."""
 
-    def __init__(self, folder, stage):
-        self.folder, self.stage = pathlib.Path(folder), stage
-        self.state = self.folder / "state"
+    def __init__(self, folder, stage, shared):
+        """`folder`: for this process alone; `shared`: with the others, the snapshot is made once."""
+        self.folder, self.stage, self.shared = pathlib.Path(folder), stage, shared
+        self.state = shared.folder / "state"
         self.machines, self.idle = [], []
-        self.boot_seconds = None
+
+    def boot(self):
+        vm = Vm.boot(self.folder / "first", self.stage)
+        self.machines.append(vm)
+        vm.prepare()
+        vm.save(self.state)
+        self.machines.remove(vm)
 
     def make(self):
-        if not self.state.exists():
-            begin = time.monotonic()
-            vm = Vm.boot(self.folder / "first", self.stage)
-            self.machines.append(vm)
-            vm.prepare()
-            vm.save(self.state)
-            self.machines.remove(vm)
-            self.boot_seconds = time.monotonic() - begin
+        self.shared.get("booted", self.boot)
         if self.idle:
             vm = self.idle.pop()
             vm.qmp.run("cont")
