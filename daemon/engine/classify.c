@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/classify.h"
 
+#include "engine/form.h"
 #include "util/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
 
-#define READ_FLAGS     (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
-#define TIME_TOLERANCE 2 /* seconds: the coarsest filesystem's clock */
-
-/* One form of a listed file, as it is now. */
-typedef struct Form {
-	bool present;
-	int fd;
-	struct stat st;
-} Form;
+#define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
 
 typedef struct Case {
 	Run *run;
@@ -25,55 +18,18 @@ typedef struct Case {
 	Directory *directory;
 	Form source, new;
 	const ScrubKey *scrub_key;
-	Workspace scratch;  /* for the form that is compared with the one being decrypted */
-	bool zeros_explain; /* a hole that was never written counts as ours */
-	bool abandoned;     /* the new file, trusted, was being taken away again */
-	bool writable;      /* the plaintext of the encrypted form, once that has been looked at, is */
+	Workspace scratch;                /* for the form that is compared with the one being decrypted */
+	bool zeros_explain;               /* a hole that was never written counts as ours */
+	bool learned;                     /* the tag is what the new file itself says, no record */
+	uint8_t last_tag[SUITE_TAG_SIZE]; /* of the encrypted form that was whole */
+	bool abandoned;                   /* the new file, trusted, was being taken away again */
+	bool writable; /* the plaintext of the encrypted form, once that has been looked at, is */
 } Case;
 
 static void decide(Case *c, Action action, Reason reason)
 {
 	c->finding->action = action;
 	c->finding->reason = reason;
-}
-
-/* Opens one form. A name that is no ordinary file is not ours: it counts as absent. */
-static int form_open(const Vfs *vfs, const Directory *directory, const char *name, Form *ret)
-{
-	int r;
-
-	*ret = (Form){.fd = -1};
-	r = vfs->open(vfs, directory->fd, name, READ_FLAGS, 0);
-	if (r == -ENOENT || r == -ELOOP || r == -ENXIO)
-		return vfs->is_alive(vfs) ? 0 : -ENODEV;
-	if (r < 0)
-		return r;
-	ret->fd = r;
-	r = vfs->fstat(vfs, ret->fd, &ret->st);
-	if (r < 0)
-		return r;
-	ret->present = S_ISREG(ret->st.st_mode);
-	return 0;
-}
-
-static void form_close(const Vfs *vfs, Form *form)
-{
-	if (form->fd >= 0)
-		vfs->close(vfs, form->fd);
-	form->fd = -1;
-}
-
-static bool times_match(const struct timespec *a, const struct timespec *b)
-{
-	time_t difference = a->tv_sec - b->tv_sec;
-
-	return difference <= TIME_TOLERANCE && difference >= -TIME_TOLERANCE;
-}
-
-/* Whether a form has the size and time that were recorded. */
-static bool as_recorded(const Form *form, uint64_t size, const struct timespec *mtime)
-{
-	return (uint64_t)form->st.st_size == size && times_match(&form->st.st_mtim, mtime);
 }
 
 static int open_cipher(Case *c, const Form *cipher, Cipherfile **ret_file, Stream *ret_stream)
@@ -103,6 +59,7 @@ static bool cipher_is_whole(Case *c, const Form *cipher)
 	stream.helpers = c->run->context.helpers;
 	if (stream_open(&stream, c->workspace) < 0)
 		return false;
+	memcpy(c->last_tag, stream.last_tag, SUITE_TAG_SIZE);
 	return sodium_is_zero(c->finding->entry->last_tag, SUITE_TAG_SIZE) ||
 	       memcmp(stream.last_tag, c->finding->entry->last_tag, SUITE_TAG_SIZE) == 0;
 }
@@ -271,6 +228,18 @@ static int tail_is_ours(Case *c)
 	return 1;
 }
 
+/* Whether the source is what its encrypted form holds, and none of it a pattern. */
+static bool is_original(Case *c)
+{
+	const ScrubKey *key = c->scrub_key;
+	int r;
+
+	c->scrub_key = NULL;
+	r = compare_forms(c, &c->new);
+	c->scrub_key = key;
+	return r >= 0;
+}
+
 /* A scrub that was cut short may have damaged a sector and left its pattern in none: then size and time are
  * as recorded, and the content is not. Or its time and size alone have got to the medium, and the content is:
  * they are put back. */
@@ -280,9 +249,13 @@ static bool source_is_untouched(Case *c)
 	const struct timespec *now = &c->source.st.st_mtim;
 	bool read_only = !(c->source.st.st_mode & S_IWUSR);
 
-	if (!c->scrub_key && !as_recorded(&c->source, entry->size, &entry->mtime))
+	if (!c->scrub_key && !form_is_as_recorded(&c->source, entry->size, &entry->mtime))
 		return false;
-	if (c->scrub_key && (plain_is_whole(c, &c->source, entry->size) <= 0 || tail_is_ours(c) <= 0))
+	if (c->learned && !is_original(c))
+		return false;
+	if (c->scrub_key && !c->learned && plain_is_whole(c, &c->source, entry->size) <= 0)
+		return false;
+	if (c->scrub_key && tail_is_ours(c) <= 0)
 		return false;
 	c->finding->restore =
 		c->run->context.scrub &&
@@ -310,7 +283,7 @@ static void decide_encrypt_untrusted(Case *c)
 static void decide_encrypt_trusted(Case *c)
 {
 	const JournalEntry *entry = c->finding->entry;
-	bool recorded = c->source.present && as_recorded(&c->source, entry->size, &entry->mtime);
+	bool recorded = c->source.present && form_is_as_recorded(&c->source, entry->size, &entry->mtime);
 	int r;
 
 	if (!c->source.present && !c->new.present) {
@@ -344,7 +317,8 @@ static void decide_abandoned(Case *c)
 	const JournalEntry *entry = c->finding->entry;
 	bool encrypting = c->run->context.encrypting;
 
-	if (encrypting ? as_recorded(&c->source, entry->size, &entry->mtime) : cipher_is_whole(c, &c->source))
+	if (encrypting ? form_is_as_recorded(&c->source, entry->size, &entry->mtime)
+		       : cipher_is_whole(c, &c->source))
 		decide(c, ACTION_DROP_NEW, REASON_INVALID);
 	else
 		decide(c, ACTION_KEEP, encrypting ? REASON_EDITED : REASON_MEDIUM_FAILED);
@@ -357,10 +331,10 @@ static int decide_encrypt(Case *c)
 			c->scrub_key, c->workspace);
 
 		/* A tiny file's bytes may arrive without the size that shows more of the pattern. */
-		if (r == SCRUB_SOME ||
-			(r == SCRUB_PERHAPS && (uint64_t)c->source.st.st_size == c->finding->entry->size &&
-				is_marked(c, false) &&
-				plain_is_whole(c, &c->source, c->finding->entry->size) == 0)) {
+		if (r == SCRUB_SOME || (r == SCRUB_PERHAPS && !c->learned &&
+					       (uint64_t)c->source.st.st_size == c->finding->entry->size &&
+					       is_marked(c, false) &&
+					       plain_is_whole(c, &c->source, c->finding->entry->size) == 0)) {
 			c->finding->trusted = c->finding->promoted = true;
 		} else if (r < 0) {
 			/* It cannot be read: whether its new file can be trusted stays open. */
@@ -383,7 +357,7 @@ static bool new_is_ours(Case *c)
 	const JournalEntry *entry = c->finding->entry;
 	int r;
 
-	if (as_recorded(&c->new, entry->new_size, &entry->new_mtime) || c->new.st.st_size == 0)
+	if (form_is_as_recorded(&c->new, entry->new_size, &entry->new_mtime) || c->new.st.st_size == 0)
 		return true;
 	/* It is read-only until it is complete. */
 	if (c->run->context.unordered && c->writable && !(c->new.st.st_mode & 0222))
@@ -545,6 +519,22 @@ static int open_forms(Case *c)
 	return 0;
 }
 
+/* What this record intends, a newer one that was lost may have sealed, and the source have been scrubbed
+ * then: by the tag that the new file alone still tells. If that is not whole, nothing was sealed. */
+static void learn_tag(Case *c, ScrubKey *key)
+{
+	JournalEntry *entry = c->finding->entry;
+
+	if (!c->run->context.scrub || c->finding->trusted || c->scrub_key || !c->source.present ||
+		!cipher_is_whole(c, &c->new))
+		return;
+	memcpy(entry->last_tag, c->last_tag, SUITE_TAG_SIZE);
+	memcpy(c->finding->replacement->entry.last_tag, c->last_tag, SUITE_TAG_SIZE);
+	scrub_key_derive(c->run->volume->scrub_root, c->last_tag, key);
+	c->scrub_key = key;
+	c->learned = true;
+}
+
 int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 {
 	const Vfs *vfs = run->volume->vfs;
@@ -579,6 +569,8 @@ int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 		finding->replacement->source = c.source.st;
 		finding->replacement->found_new = c.new.st;
 		finding->replacement->seen = c.new.present;
+		if (run->doubtful)
+			learn_tag(&c, &key);
 		if (c.abandoned)
 			decide_abandoned(&c);
 		else if (run->context.encrypting)

@@ -17,7 +17,7 @@ typedef enum Action {
 } Action;
 
 typedef struct Finding {
-	const JournalEntry *entry;
+	JournalEntry *entry;
 	bool trusted;  /* a barrier has passed since its new file was written */
 	bool promoted; /* as its source's scrub pattern proves, not the journal */
 	bool restore;  /* the source is whole, but a scrub left its size, time or mode on it */

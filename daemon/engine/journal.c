@@ -43,6 +43,7 @@ struct Journal {
 	size_t capacity; /* of the smaller file */
 	uint64_t sequence;
 	uint8_t last_hash[JOURNAL_HASH_SIZE];
+	const char *unreadable; /* the file that could not be read, where the other one could */
 	JournalBuilder builder;
 };
 
@@ -368,6 +369,7 @@ int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, Journa
 	latest = !records[0] || (records[1] && records[1]->sequence > records[0]->sequence);
 	journal->sequence = records[latest]->sequence;
 	memcpy(journal->last_hash, hashes[latest], sizeof(journal->last_hash));
+	journal->unreadable = results[!latest] == -EIO ? file_paths[journal->pair][!latest] : NULL;
 
 	*ret_latest = records[latest];
 	*ret_previous = records[!latest];
@@ -375,6 +377,11 @@ int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, Journa
 	if (*ret_previous && sodium_memcmp(hashes[!latest], (*ret_latest)->previous, JOURNAL_HASH_SIZE) != 0)
 		*ret_previous = journal_record_free(*ret_previous);
 	return 1;
+}
+
+const char *journal_unreadable(const Journal *journal)
+{
+	return journal->unreadable;
 }
 
 TransactionKind journal_hint(const Vfs *vfs, int root_fd)

@@ -34,6 +34,10 @@ DEFINE_CLEANUP(Journal *, journal_free)
  * record of this drive. `flags`: what read_medium() returned, or 0. */
 int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, JournalRecord **ret_previous);
 
+/* The path of the file that could not be read then, or NULL. Where the medium lost it after its barrier, and
+ * not before that, it held the newest record. */
+const char *journal_unreadable(const Journal *journal);
+
 /* Builds a record: begin, entries list by list in JournalList's order, then write. journal_begin() takes
  * operation, flags, run, digest and scope from `head`; sequence and hash are the journal's own. */
 int journal_begin(Journal *journal, const JournalRecord *head);

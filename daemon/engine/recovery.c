@@ -34,7 +34,7 @@ TransactionKind recovery_hint(const Vfs *vfs, int root_fd)
 
 /* ---- what the journal lists ---- */
 
-static int add_finding(Recovery *recovery, const JournalEntry *entry, bool trusted)
+static int add_finding(Recovery *recovery, JournalEntry *entry, bool trusted)
 {
 	int r = array_grow(
 		&recovery->findings, &recovery->allocated, recovery->n + 1, sizeof(*recovery->findings));
@@ -120,6 +120,8 @@ static int write_findings(Recovery *recovery, unsigned flags, bool pending_only)
  * interrupted then must find it in the journal. */
 static int write_promotions(Recovery *recovery)
 {
+	if (recovery->run.doubtful)
+		return 0;
 	for (size_t i = 0; i < recovery->n; i++)
 		if (recovery->findings[i].promoted)
 			return write_findings(recovery, 0, false);
@@ -193,6 +195,9 @@ static int write_end(Recovery *recovery)
 
 	for (size_t i = 0; i < recovery->n; i++)
 		pending |= recovery->findings[i].action == ACTION_KEEP;
+	/* The next attempt must know as well that a newer record may have been lost. */
+	if (pending && recovery->run.doubtful)
+		return pending;
 	r = write_findings(recovery, pending ? 0 : JOURNAL_CLOSED, true);
 	if (r >= 0)
 		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
@@ -254,6 +259,9 @@ static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
 			recovery->journal, run->context.medium_flags, &recovery->latest, &recovery->previous);
 	if (r < 0)
 		return run_outcome(run, r);
+	run->doubtful = journal_unreadable(recovery->journal);
+	if (run->doubtful)
+		run_report(run, journal_unreadable(recovery->journal), REASON_MEDIUM_FAILED, EIO);
 	*ret_nothing = r == 0 || recovery->latest->flags & JOURNAL_CLOSED;
 	if (*ret_nothing)
 		r = close_torn_record(recovery);

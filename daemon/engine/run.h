@@ -16,6 +16,7 @@ typedef struct Run {
 	uint64_t next_serial;
 	uint64_t journal_space; /* bytes that making the journal will take; 0 once there is one */
 	bool counted;           /* links and the like were counted by the preflight */
+	bool doubtful;          /* recovery: the record it goes by may not be the newest one */
 	bool may_decrypt;       /* recovery: the request was authorised to move towards plaintext */
 	pthread_mutex_t lock;
 	Progress progress;

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GRABS_MAX          8   /* times that a recovery is looked for to give clusters back */
-#define RECOVERY_CALLS_MAX 400 /* system calls of a recovery that others come in at */
+#define UNREADABLE_RECOVERIES 3   /* each after a new mount */
+#define GRABS_MAX             8   /* times that a recovery is looked for to give clusters back */
+#define RECOVERY_CALLS_MAX    400 /* system calls of a recovery that others come in at */
 
 /* After a kill, and the recovery that found nothing to do ("next" in a path), or without one ("again"): the
  * transaction the other way, which explorer->world is made to be about. */
@@ -262,6 +263,35 @@ void judge_told(Explorer *explorer, const Disk *state, uint64_t where, const cha
 		if (!execution_named(execution, world->files[i].path))
 			explorer_violated(explorer, next, "nobody is told what the medium damaged");
 		execution_end(execution);
+	}
+}
+
+/* A record that cannot be read may be the newest one: what is recovered by the one before it must not lose
+ * anything. What the newest listed alone stays behind, and nobody can tell. */
+void judge_unreadable(Explorer *explorer, const Disk *state, const char *path)
+{
+	Execution *execution = &explorer->executions[0];
+
+	for (int which = 0; which < 4 && !explorer->stop; which++) {
+		static Disk disk;
+		char next[EXPLORER_PATH_MAX + 16];
+		const char *what = NULL;
+
+		disk = *state;
+		if (!unreadable_state(&disk, which / 2, which % 2))
+			continue;
+		(void)snprintf(next, sizeof(next), "%s/u%d", path, which);
+		explorer->sum->states++;
+		for (int i = 0; i < UNREADABLE_RECOVERIES && !what; i++) {
+			execution_begin(execution, &explorer->world, &disk, NULL);
+			execution_recovery(execution);
+			show_execution(explorer, "recovery", execution);
+			what = oracle_end(&explorer->world, execution, false, true);
+			disk = execution->disk;
+			execution_end(execution);
+		}
+		if (what)
+			explorer_violated(explorer, next, what);
 	}
 }
 

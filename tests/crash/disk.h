@@ -66,6 +66,7 @@ typedef struct Slot {
 
 typedef struct Disk {
 	unsigned clusters;
+	unsigned unreadable;       /* a sector's unit, until it is written again; or 0 */
 	uint32_t units[UNITS_MAX]; /* FAT cells: the value itself; others: a content */
 } Disk;
 

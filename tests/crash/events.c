@@ -373,6 +373,26 @@ bool way_run(World *world, const char *text, Execution *execution, Way *ret)
 	return events_end(&events, execution, ret);
 }
 
+bool unreadable_state(Disk *disk, bool second, bool last)
+{
+	DiskEntry entry;
+	uint32_t cluster, size;
+	const uint8_t *head;
+
+	if (!disk_find(disk, second ? DIRECTORY_B : DIRECTORY_A, "journal", &entry))
+		return false;
+	cluster = entry.entry.start;
+	head = content_sector(disk->units[unit_of_sector(cluster, 0)]);
+	size = (uint32_t)head[8] | (uint32_t)head[9] << 8 | (uint32_t)head[10] << 16;
+	if (last && (size <= SECTOR_SIZE || size > entry.entry.size))
+		return false;
+	size = last ? (size - 1) / SECTOR_SIZE : 0;
+	for (; size >= SECTORS_PER_CLUSTER; size -= SECTORS_PER_CLUSTER)
+		cluster = disk->units[UNIT_FAT + cluster];
+	disk->unreadable = unit_of_sector(cluster, size);
+	return true;
+}
+
 static bool rot(Disk *disk, DirectoryId directory, const char *name, uint64_t where)
 {
 	DiskEntry entry;

@@ -70,6 +70,10 @@ bool edit_state(World *world, Disk *disk, unsigned i);
  * that a torn chain leads to. */
 bool bystander_state(const World *world, Disk *disk);
 
+/* Makes a sector of one of the journal's files unreadable: its first, or the last one of its record. False:
+ * there is none. */
+bool unreadable_state(Disk *disk, bool second, bool last);
+
 /* Damages one sector of a form of file i, the other one of which is whole, as a medium may long after that
  * was read back: the new one or (decrypting) the source. False: there is none. */
 bool rot_state(const World *world, Disk *disk, unsigned i, bool source, uint64_t where);

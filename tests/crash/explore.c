@@ -37,6 +37,8 @@ static void visit(Explorer *explorer, Window *window, StateName name, unsigned d
 		judge_rot(explorer, state, hash / 13, next);
 		judge_told(explorer, state, hash / 13, next);
 	}
+	if (depth == 0 && limits->unreadable_every && hash / 15 % limits->unreadable_every == 0)
+		judge_unreadable(explorer, state, next);
 	if (depth == 0 && limits->company_every && hash / 17 % limits->company_every == 0)
 		judge_company(explorer, state, hash / 19, next);
 	/* One transaction may follow another here, but no third one. */

@@ -19,6 +19,7 @@ typedef struct Limits {
 	unsigned opens_every;      /* and somebody opens a file at every so many-th */
 	unsigned edits_every;      /* and a user edits a file after every so many-th crash */
 	unsigned rot_every;        /* the medium damages what was read back, after every so many-th crash */
+	unsigned unreadable_every; /* a sector of the journal cannot be read, after every so many-th crash */
 	unsigned company_every;    /* others come in while the recovery from every so many-th one runs */
 	unsigned recovery_calls_every; /* at every so many-th of its system calls */
 	unsigned recovery_kills_every; /* the recovery from every so many-th crash is killed everywhere */

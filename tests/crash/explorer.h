@@ -59,11 +59,12 @@ bool judge(Explorer *explorer, const Disk *base, const Log *pending, Events *eve
 	const char *path, bool deep);
 
 /* Others of the same state: somebody edits; the medium damages what has another form, or has none; others
- * come in while the recovery runs; it is killed. */
+ * come in while the recovery runs; a sector of the journal cannot be read; the recovery is killed. */
 void judge_edits(Explorer *explorer, const Disk *state, const char *path);
 void judge_rot(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
 void judge_told(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
 void judge_company(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
+void judge_unreadable(Explorer *explorer, const Disk *state, const char *path);
 void judge_kills(Explorer *explorer, const Disk *state, const char *path);
 
 /* A state after which a run is to begin, behind a recovery; where nothing had begun also with a bystander

@@ -28,6 +28,8 @@ static void put(Fs *fs, unsigned unit, uint32_t value)
 		log_add(fs->log, LOG_WRITE, unit, value);
 	if (fs->overlay_unit == unit)
 		fs->overlay_unit = UNITS_MAX;
+	if (fs->disk->unreadable == unit)
+		fs->disk->unreadable = 0;
 	fs->disk->units[unit] = value;
 }
 
@@ -314,6 +316,8 @@ ssize_t fs_read(Fs *fs, int i, uint8_t *bytes, size_t size, uint64_t offset, boo
 		if (cluster == 0 || cluster >= fs->disk->clusters)
 			return fs_error(fs);
 		unit = unit_of_sector(cluster, (unsigned)(at % CLUSTER_SIZE / SECTOR_SIZE));
+		if (unit == fs->disk->unreadable)
+			return -EIO;
 		content = !direct && unit == fs->overlay_unit ? fs->overlay : fs->disk->units[unit];
 		if (content == CONTENT_ZERO) /* a journal is little else */
 			memset(bytes + done, 0, n);

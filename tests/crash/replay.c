@@ -132,6 +132,12 @@ static bool replay_state(Replay *replay)
 	}
 	explorer->ways[0].lenient |= n > 0;
 	replay->rest += n;
+	if (sscanf(replay->rest, "/u%u%n", &number, &n) == 1) {
+		replay->rest += n;
+		for (unsigned i = 0; unreadable_state(state, number / 2, number % 2) && i < 3; i++)
+			replay_judge(replay, state, NULL, NULL, true);
+		return true;
+	}
 	if (strncmp(replay->rest, "/b/", 3) == 0) {
 		explorer->world.second = bystander_state(&explorer->world, state);
 		replay->rest += 2;
