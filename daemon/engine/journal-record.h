@@ -27,6 +27,7 @@ typedef enum JournalFlag {
 	JOURNAL_SCRUB = 1 << 0,         /* sources are scrubbed before they are unlinked */
 	JOURNAL_CLOSED = 1 << 1,        /* nothing is pending */
 	JOURNAL_SCOPE_MISSING = 1 << 2, /* the run was limited to more paths than a record holds */
+	JOURNAL_SETTLED = 1 << 4,       /* recovered, and to be gone on with, or taken back */
 	JOURNAL_ONLY_RUN = 1 << 3,      /* a decrypt of nothing but what the run of this identity encrypted */
 } JournalFlag;
 

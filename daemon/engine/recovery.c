@@ -4,11 +4,13 @@
  * Recovery (TRANSACTIONS.md holds the table, and why trust, not readability, decides). Every step removes
  * only what is redundant, so that a run of recovery that is interrupted itself is simply run again:
  *
- *   read the journal -> classify every listed file, writing nothing (classify.c)
- *     -> scrub what is to be scrubbed -> barrier
+ *   barrier -> read the journal -> classify every listed file, writing nothing (classify.c)
+ *     -> put back what a scrub left on untouched sources: size, time, mode
+ *     -> scrub what is to be scrubbed -> record what a pattern has promoted -> barrier
  *     -> unlink what is to go, descriptors held -> barrier
- *     -> "closed", or the list of what stays pending -> barrier -> close the descriptors
+ *     -> "closed", "settled", or the list of what stays pending -> barrier -> close the descriptors
  *     -> resume: the interrupted transaction again; roll back: the ordinary transaction the other way
+ *     -> "closed", if that had nothing to do
  */
 
 #include "engine/classify.h"
@@ -102,6 +104,7 @@ static int write_findings(Recovery *recovery, unsigned flags, bool pending_only)
 	JournalRecord head = *recovery->latest;
 	int r;
 
+	head.flags &= ~(unsigned)JOURNAL_SETTLED;
 	head.flags |= flags;
 	r = journal_begin(recovery->journal, &head);
 	for (int trusted = 1; trusted >= 0; trusted--)
@@ -186,8 +189,9 @@ static int settle(Recovery *recovery)
 	return volume->vfs->barrier(volume->vfs, volume->root_fd);
 }
 
-/* "closed", or what stays pending with its trust. */
-static int write_end(Recovery *recovery)
+/* "closed"; or that it is settled, where another transaction follows; or what stays pending with its trust.
+ */
+static int write_end(Recovery *recovery, bool followed)
 {
 	const Volume *volume = recovery->run.volume;
 	bool pending = false;
@@ -198,7 +202,7 @@ static int write_end(Recovery *recovery)
 	/* The next attempt must know as well that a newer record may have been lost. */
 	if (pending && recovery->run.doubtful)
 		return pending;
-	r = write_findings(recovery, pending ? 0 : JOURNAL_CLOSED, true);
+	r = write_findings(recovery, pending ? 0 : followed ? JOURNAL_SETTLED : JOURNAL_CLOSED, true);
 	if (r >= 0)
 		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
 	return r < 0 ? r : pending;
@@ -277,7 +281,7 @@ static Outcome stays_pending(Recovery *recovery, int error)
 	return outcome == OUTCOME_DRIVE_GONE ? outcome : OUTCOME_INTERRUPTED;
 }
 
-static Outcome recover(Recovery *recovery, bool *ret_settled)
+static Outcome recover(Recovery *recovery, bool followed, bool *ret_settled)
 {
 	Run *run = &recovery->run;
 	int r;
@@ -304,7 +308,7 @@ static Outcome recover(Recovery *recovery, bool *ret_settled)
 	r = settle(recovery);
 	report_findings(recovery);
 	if (r >= 0)
-		r = write_end(recovery);
+		r = write_end(recovery, followed);
 	if (r < 0)
 		return stays_pending(recovery, r);
 	if (r > 0) {
@@ -325,6 +329,27 @@ static void recovery_clear(Recovery *recovery)
 	journal_free(recovery->journal);
 	workspace_clear(&recovery->workspace);
 	run_clear(&recovery->run);
+}
+
+/* Where nothing had to follow, or not now, "settled" is still the last word. */
+static int close_settled(const Volume *volume)
+{
+	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	_cleanup_journal_ Journal *journal = NULL;
+	int r;
+
+	r = journal_open(volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
+	if (r >= 0)
+		r = journal_read(journal, 0, &latest, &previous);
+	if (r <= 0 || !(latest->flags & JOURNAL_SETTLED))
+		return r;
+	latest->flags = (latest->flags & ~(unsigned)JOURNAL_SETTLED) | JOURNAL_CLOSED;
+	r = journal_begin(journal, latest);
+	if (r >= 0)
+		r = journal_write(journal);
+	if (r >= 0)
+		r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+	return r;
 }
 
 /* The ordinary transaction that brings the run to its end, or back. */
@@ -355,6 +380,12 @@ static Outcome follow_up(const JournalRecord *record, RecoveryMode mode, Volume 
 	for (int i = 0; i < COUNT_MAX; i++)
 		result->counts[i] += more.counts[i];
 	result->pending = more.pending;
+	if ((outcome == OUTCOME_DONE || outcome == OUTCOME_PARTIAL || outcome == OUTCOME_CANCELLED ||
+		    outcome == OUTCOME_NO_SPACE) &&
+		close_settled(volume) < 0)
+		outcome = OUTCOME_INTERRUPTED;
+	if (result->pending == TRANSACTION_INVALID)
+		result->pending = recovery_hint(volume->vfs, volume->root_fd);
 	return outcome;
 }
 
@@ -363,7 +394,7 @@ Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const 
 {
 	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
 	Recovery recovery = {0};
-	bool nothing = false, settled = false, towards_plaintext = false;
+	bool nothing = false, settled = false, towards_plaintext = false, followed = false;
 	Outcome outcome, more;
 
 	outcome = run_init(&recovery.run, TRANSACTION_RECOVER, volume, options, observer, ret);
@@ -384,13 +415,15 @@ Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const 
 			ret->pending = recovery.latest->operation;
 			outcome = OUTCOME_NOT_AUTHORIZED;
 		} else {
-			outcome = recover(&recovery, &settled);
+			followed =
+				mode != RECOVERY_SETTLE && !(recovery.latest->flags & JOURNAL_SCOPE_MISSING);
+			outcome = recover(&recovery, followed, &settled);
 		}
 	}
 	latest = TAKE_PTR(recovery.latest);
 	previous = TAKE_PTR(recovery.previous);
 	recovery_clear(&recovery);
-	if (!settled || mode == RECOVERY_SETTLE || latest->flags & JOURNAL_SCOPE_MISSING)
+	if (!settled || !followed)
 		return outcome;
 	more = follow_up(latest, mode, volume, options, observer, ret);
 	return more == OUTCOME_DONE ? outcome : more;

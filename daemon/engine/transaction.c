@@ -19,6 +19,14 @@
 #include "engine/rounds.h"
 
 #include <errno.h>
+#include <string.h>
+
+/* Whether a recovery has settled everything, and this run is what is to follow. */
+static bool follows_on(const Run *run, const JournalRecord *latest)
+{
+	return latest->flags & JOURNAL_SETTLED && run->options->resumed &&
+	       memcmp(latest->run, run->options->resumed, RUN_ID_SIZE) == 0;
+}
 
 /* Looks what the journal says is pending. *ret_journal stays NULL where there is none yet. */
 static Outcome open_journal(Run *run, Journal **ret_journal)
@@ -40,7 +48,7 @@ static Outcome open_journal(Run *run, Journal **ret_journal)
 		r = journal_read(journal, 0, &latest, &previous);
 	if (r < 0)
 		return run_outcome(run, r);
-	if (latest && !(latest->flags & JOURNAL_CLOSED)) {
+	if (latest && !(latest->flags & JOURNAL_CLOSED) && !follows_on(run, latest)) {
 		run->result->pending = latest->operation;
 		return OUTCOME_INTERRUPTED;
 	}

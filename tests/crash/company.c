@@ -217,23 +217,38 @@ void judge_rot(Explorer *explorer, const Disk *state, uint64_t where, const char
 	explorer->ways[0].lenient = lenient;
 }
 
-/* Whether the newest record says that this file's new form is all there is, or will be. */
-static bool is_listed_as_done(const World *world, const Disk *state, const File *file)
+/* The newest record, where it says that something is pending. */
+static JournalRecord *read_pending(const World *world, const Disk *state)
 {
-	static const JournalList lists[] = {JOURNAL_SCRUBBING, JOURNAL_RETIRED};
 	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
 	_cleanup_journal_ Journal *journal = NULL;
 	static Disk disk;
 	static Fs fs;
-	bool listed = false;
 
 	disk = *state;
 	fs_mount(&fs, &disk, NULL, POLICY_NEXT_FIT, 0);
 	if (journal_open(&fs.vfs, fs_root(), world->volume.journal_mac, world->volume.drive_id, &journal) <
 			0 ||
 		journal_read(journal, 0, &latest, &previous) <= 0 || latest->flags & JOURNAL_CLOSED)
-		return false;
-	for (size_t l = 0; l < ELEMENTSOF(lists); l++)
+		return NULL;
+	return TAKE_PTR(latest);
+}
+
+bool judge_is_owed(const Explorer *explorer, const Disk *state)
+{
+	_cleanup_journal_record_ JournalRecord *latest = read_pending(&explorer->world, state);
+
+	return latest;
+}
+
+/* Whether the newest record says that this file's new form is all there is, or will be. */
+static bool is_listed_as_done(const World *world, const Disk *state, const File *file)
+{
+	static const JournalList lists[] = {JOURNAL_SCRUBBING, JOURNAL_RETIRED};
+	_cleanup_journal_record_ JournalRecord *latest = read_pending(world, state);
+	bool listed = false;
+
+	for (size_t l = 0; latest && l < ELEMENTSOF(lists); l++)
 		for (size_t i = 0; i < latest->n[lists[l]]; i++)
 			listed |= strcmp(latest->lists[lists[l]][i].path, file->path) == 0;
 	return listed;

@@ -10,6 +10,23 @@
 
 /* ---- going through the states of a log ---- */
 
+/* Whether nothing is pending, and yet some file has not got the form that was asked for. */
+static bool is_forgotten(const Explorer *explorer, const Disk *state)
+{
+	const Scenario *scenario = &explorer->world.scenario;
+	bool to_cipher = (scenario->kind == TRANSACTION_ENCRYPT) == (scenario->mode == RECOVERY_RESUME);
+	bool all = true;
+	Look look;
+
+	if (disk_is_pending(state))
+		return false;
+	oracle_look(&explorer->world, state, true, &look);
+	for (unsigned i = 0; i < explorer->world.n_files; i++)
+		all &= to_cipher ? look.files[i].cipher && !look.files[i].plain_name
+				 : look.files[i].plain && !look.files[i].cipher_name;
+	return !all;
+}
+
 static void visit(Explorer *explorer, Window *window, StateName name, unsigned depth, const char *path)
 {
 	const Limits *limits = explorer->limits;
@@ -28,6 +45,9 @@ static void visit(Explorer *explorer, Window *window, StateName name, unsigned d
 	(void)snprintf(next, sizeof(next), "%s/w%u:%s", path, window->number, text);
 	if (window->first >= explorer->ended[depth] && disk_is_pending(state))
 		explorer_violated(explorer, next, "pulled out after its end, it has something pending");
+	if (depth == 1 && explorer->owed && window->first < explorer->ended[1] &&
+		is_forgotten(explorer, state))
+		explorer_violated(explorer, next, "nothing is pending, though it was not gone on with");
 	(void)judge(explorer, state, NULL, NULL, depth, next, depth == 0 && hash % limits->deep_every == 0);
 	if (depth == 0 && explorer->world.scenario.first)
 		judge_run(explorer, state, NULL, 0, next, hash / 5 % limits->deep_every == 0);

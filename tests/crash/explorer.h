@@ -16,6 +16,7 @@ typedef struct Explorer {
 	bool stop_at_first, stop;
 	bool verbose;
 	Way ways[2];     /* that the run went, and the recovery that is looked into */
+	bool owed;       /* the recovery that is looked into has a run to finish, or to take back */
 	size_t ended[2]; /* their logs' entries from which on it had told that nothing is pending; or SIZE_MAX
 			  */
 	unsigned shown;
@@ -64,6 +65,9 @@ void judge_edits(Explorer *explorer, const Disk *state, const char *path);
 void judge_rot(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
 void judge_told(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
 void judge_company(Explorer *explorer, const Disk *state, uint64_t where, const char *path);
+
+/* Whether a valid record says that something is pending. */
+bool judge_is_owed(const Explorer *explorer, const Disk *state);
 void judge_unreadable(Explorer *explorer, const Disk *state, const char *path);
 void judge_kills(Explorer *explorer, const Disk *state, const char *path);
 

@@ -260,8 +260,11 @@ bool judge(Explorer *explorer, const Disk *base, const Log *pending, Events *eve
 			if (what)
 				explorer_violated(explorer, path, what);
 		}
+		explorer->owed = deep && !events && !pending && !lenient &&
+				 execution->outcome == OUTCOME_DONE && judge_is_owed(explorer, base);
 		if (deep && !explorer->stop)
 			explore_log(explorer, execution, depth + 1, path);
+		explorer->owed = false;
 	}
 	explorer->world.second = second;
 	explorer->ways[1] = way;
