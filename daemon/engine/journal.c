@@ -335,7 +335,7 @@ static int read_slot(Journal *journal, int i, int flags, uint8_t *buffer, Journa
 	return r;
 }
 
-int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, JournalRecord **ret_previous)
+int journal_read(Journal *journal, int flags, JournalRecord **ret_latest)
 {
 	JournalRecord *records[2] = {NULL, NULL};
 	uint8_t hashes[2][JOURNAL_HASH_SIZE];
@@ -358,7 +358,7 @@ int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, Journa
 		}
 
 	if (!records[0] && !records[1]) {
-		*ret_latest = *ret_previous = NULL;
+		*ret_latest = NULL;
 		for (int i = 0; i < 2; i++)
 			if (results[i] < 0 && results[i] != -EBADMSG)
 				return results[i];
@@ -372,10 +372,7 @@ int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, Journa
 	journal->unreadable = results[!latest] == -EIO ? file_paths[journal->pair][!latest] : NULL;
 
 	*ret_latest = records[latest];
-	*ret_previous = records[!latest];
-	/* Only the record that the newest one names as its predecessor is it. */
-	if (*ret_previous && sodium_memcmp(hashes[!latest], (*ret_latest)->previous, JOURNAL_HASH_SIZE) != 0)
-		*ret_previous = journal_record_free(*ret_previous);
+	journal_record_free(records[!latest]);
 	return 1;
 }
 

@@ -29,10 +29,10 @@ Journal *journal_free(Journal *journal);
 DEFINE_CLEANUP(Journal *, journal_free)
 #define _cleanup_journal_ _cleanup_(journal_freep)
 
-/* Reads the valid record with the highest sequence, and the one before it where that is valid too (else
- * NULL). 1: there is one; 0: the journal holds no record yet; -EBADMSG: both files hold something that is no
- * record of this drive. `flags`: what read_medium() returned, or 0. */
-int journal_read(Journal *journal, int flags, JournalRecord **ret_latest, JournalRecord **ret_previous);
+/* Reads the valid record with the highest sequence. 1: there is one; 0: the journal holds no record yet;
+ * -EBADMSG: both files hold something that is no record of this drive. `flags`: what read_medium() returned,
+ * or 0. */
+int journal_read(Journal *journal, int flags, JournalRecord **ret_latest);
 
 /* The path of the file that could not be read then, or NULL. Where the medium lost it after its barrier, and
  * not before that, it held the newest record. */

@@ -22,7 +22,7 @@
 typedef struct Recovery {
 	Run run;
 	Journal *journal;
-	JournalRecord *latest, *previous;
+	JournalRecord *latest;
 	Finding *findings;
 	size_t n, allocated;
 	Strays strays;
@@ -58,7 +58,7 @@ static int compare_findings(const void *a, const void *b)
 	return left->order < right->order ? -1 : left->order > right->order;
 }
 
-/* Every listed file once; what the newer record says of it counts. */
+/* Every listed file once: one that is abandoned may be listed again as sealed, or intended. */
 static int list_findings(Recovery *recovery)
 {
 	static const struct {
@@ -71,21 +71,15 @@ static int list_findings(Recovery *recovery)
 		{JOURNAL_SCRUBBING, true},
 		{JOURNAL_RETIRED, true},
 	};
-	const JournalRecord *records[] = {recovery->latest, recovery->previous};
+	const JournalRecord *latest = recovery->latest;
 	size_t kept = 0;
 
-	for (size_t k = 0; k < ELEMENTSOF(records) && records[k]; k++)
-		for (size_t l = 0; l < ELEMENTSOF(order); l++) {
-			JournalList list = order[l].list;
-			/* The newer record was written after the older one's barrier had passed. */
-			bool trusted = order[l].trusted || (k == 1 && list == JOURNAL_SEALED);
+	for (size_t l = 0; l < ELEMENTSOF(order); l++)
+		for (size_t i = 0; i < latest->n[order[l].list]; i++) {
+			int r = add_finding(recovery, &latest->lists[order[l].list][i], order[l].trusted);
 
-			for (size_t i = 0; i < records[k]->n[list]; i++) {
-				int r = add_finding(recovery, &records[k]->lists[list][i], trusted);
-
-				if (r < 0)
-					return r;
-			}
+			if (r < 0)
+				return r;
 		}
 	qsort(recovery->findings, recovery->n, sizeof(*recovery->findings), compare_findings);
 	for (size_t i = 0; i < recovery->n; i++)
@@ -259,8 +253,7 @@ static Outcome read_journal(Recovery *recovery, bool *ret_nothing)
 		return OUTCOME_DONE;
 	}
 	if (r >= 0)
-		r = journal_read(
-			recovery->journal, run->context.medium_flags, &recovery->latest, &recovery->previous);
+		r = journal_read(recovery->journal, run->context.medium_flags, &recovery->latest);
 	if (r < 0)
 		return run_outcome(run, r);
 	run->doubtful = journal_unreadable(recovery->journal);
@@ -334,13 +327,13 @@ static void recovery_clear(Recovery *recovery)
 /* Where nothing had to follow, or not now, "settled" is still the last word. */
 static int close_settled(const Volume *volume)
 {
-	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	_cleanup_journal_record_ JournalRecord *latest = NULL;
 	_cleanup_journal_ Journal *journal = NULL;
 	int r;
 
 	r = journal_open(volume->vfs, volume->root_fd, volume->journal_mac, volume->drive_id, &journal);
 	if (r >= 0)
-		r = journal_read(journal, 0, &latest, &previous);
+		r = journal_read(journal, 0, &latest);
 	if (r <= 0 || !(latest->flags & JOURNAL_SETTLED))
 		return r;
 	latest->flags = (latest->flags & ~(unsigned)JOURNAL_SETTLED) | JOURNAL_CLOSED;
@@ -392,7 +385,7 @@ static Outcome follow_up(const JournalRecord *record, RecoveryMode mode, Volume 
 Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const TransactionOptions *options,
 	const Observer *observer, TransactionResult *ret)
 {
-	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	_cleanup_journal_record_ JournalRecord *latest = NULL;
 	Recovery recovery = {0};
 	bool nothing = false, settled = false, towards_plaintext = false, followed = false;
 	Outcome outcome, more;
@@ -421,7 +414,6 @@ Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const 
 		}
 	}
 	latest = TAKE_PTR(recovery.latest);
-	previous = TAKE_PTR(recovery.previous);
 	recovery_clear(&recovery);
 	if (!settled || !followed)
 		return outcome;

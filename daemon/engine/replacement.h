@@ -111,7 +111,7 @@ void replacement_sync_source(const ReplacementContext *context, Replacement *rep
 void replacement_unlink(const ReplacementContext *context, Replacement *replacement);
 
 /* Takes a failed replacement's new file away again, if it made one, holding its descriptor: it is to be
- * listed as aborted until the next barrier but one. A negative errno: it is still there, which is recovery's
+ * listed as aborted until the next barrier. A negative errno: it is still there, which is recovery's
  * business. */
 int replacement_abandon(const ReplacementContext *context, Replacement *replacement);
 

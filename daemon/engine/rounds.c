@@ -49,7 +49,7 @@ typedef struct Rounds {
 	Workspace planning;
 	Batch next, sealed, scrubbing, retired;
 	Batch returned;                          /* planned, but not reached in their round */
-	Batch aborted[2];                        /* of this round, and of the one before */
+	Batch aborted;                           /* of this round */
 	uint64_t in_flight[IN_FLIGHT_BITS / 64]; /* a clear bit: no path of this hash is under way */
 	size_t files_max;
 	struct timespec deadline; /* of the files that are not begun yet */
@@ -153,7 +153,7 @@ static int fill_batch(Rounds *rounds)
 {
 	const ReplacementContext *context = &rounds->run->context;
 	bool idle = rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0 &&
-		    rounds->aborted[0].n == 0;
+		    rounds->aborted.n == 0;
 	size_t room = journal_room(rounds->journal) / (JOURNAL_LIST_MAX + 1);
 	uint64_t free_space, reserve = preflight_reserve(rounds->run, 0);
 	int r;
@@ -277,7 +277,7 @@ static int settle_failures(Rounds *rounds, Batch *batch)
 	for (size_t i = 0; i < batch->n; i++)
 		if (batch->items[i]->state == REPLACEMENT_FAILED)
 			rounds->fatal |= replacement_abandon(&run->context, batch->items[i]) < 0;
-	return batch_move(batch, REPLACEMENT_FAILED, &rounds->aborted[0], &run->context);
+	return batch_move(batch, REPLACEMENT_FAILED, &rounds->aborted, &run->context);
 }
 
 /* Steps a and b. */
@@ -383,8 +383,8 @@ static int round_record(Rounds *rounds)
 		r = record_list(rounds, JOURNAL_SEALED, &rounds->sealed);
 	if (r >= 0)
 		r = record_list(rounds, JOURNAL_INTENT, &rounds->next);
-	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rounds->aborted); i++)
-		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted[i]);
+	if (r >= 0)
+		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted);
 	if (r >= 0)
 		r = journal_write(rounds->journal);
 	if (r >= 0)
@@ -400,12 +400,10 @@ static int round_record(Rounds *rounds)
 /* Step g, and every batch moves on. */
 static void round_retire(Rounds *rounds)
 {
-	batch_clear(&rounds->aborted[1]);
-	rounds->aborted[1] = rounds->aborted[0];
-	rounds->aborted[0] = (Batch){0};
-	/* Their deletion is durable now; the entries stay for one more record. */
-	for (size_t i = 0; i < rounds->aborted[1].n; i++)
-		replacement_close(&rounds->run->context, rounds->aborted[1].items[i]);
+	/* Their deletion is durable now. */
+	for (size_t i = 0; i < rounds->aborted.n; i++)
+		replacement_close(&rounds->run->context, rounds->aborted.items[i]);
+	batch_clear(&rounds->aborted);
 	/* They were written to when they were scrubbed: each close waits as long as that of a new file. */
 	if (rounds->run->context.close_later && rounds->run->context.scrub)
 		pool_run(rounds->closers, rounds->retired.n, task_close_source, &rounds->retired);
@@ -508,8 +506,7 @@ static void rounds_clear(Rounds *rounds)
 	batch_clear(&rounds->scrubbing);
 	batch_clear(&rounds->retired);
 	batch_clear(&rounds->returned);
-	batch_clear(&rounds->aborted[0]);
-	batch_clear(&rounds->aborted[1]);
+	batch_clear(&rounds->aborted);
 	for (size_t i = 0; rounds->head.scope && i < rounds->head.n_scope; i++)
 		free(rounds->head.scope[i]);
 	free(rounds->head.scope);

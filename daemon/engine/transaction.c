@@ -33,7 +33,7 @@ static Outcome open_journal(Run *run, Journal **ret_journal)
 {
 	const Volume *volume = run->volume;
 	_cleanup_journal_ Journal *journal = NULL;
-	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	_cleanup_journal_record_ JournalRecord *latest = NULL;
 	struct statvfs fs;
 	int r;
 
@@ -45,7 +45,7 @@ static Outcome open_journal(Run *run, Journal **ret_journal)
 		return r < 0 ? run_outcome(run, r) : OUTCOME_DONE;
 	}
 	if (r >= 0)
-		r = journal_read(journal, 0, &latest, &previous);
+		r = journal_read(journal, 0, &latest);
 	if (r < 0)
 		return run_outcome(run, r);
 	if (latest && !(latest->flags & JOURNAL_CLOSED) && !follows_on(run, latest)) {

@@ -220,7 +220,7 @@ void judge_rot(Explorer *explorer, const Disk *state, uint64_t where, const char
 /* The newest record, where it says that something is pending. */
 static JournalRecord *read_pending(const World *world, const Disk *state)
 {
-	_cleanup_journal_record_ JournalRecord *latest = NULL, *previous = NULL;
+	_cleanup_journal_record_ JournalRecord *latest = NULL;
 	_cleanup_journal_ Journal *journal = NULL;
 	static Disk disk;
 	static Fs fs;
@@ -229,7 +229,7 @@ static JournalRecord *read_pending(const World *world, const Disk *state)
 	fs_mount(&fs, &disk, NULL, POLICY_NEXT_FIT, 0);
 	if (journal_open(&fs.vfs, fs_root(), world->volume.journal_mac, world->volume.drive_id, &journal) <
 			0 ||
-		journal_read(journal, 0, &latest, &previous) <= 0 || latest->flags & JOURNAL_CLOSED)
+		journal_read(journal, 0, &latest) <= 0 || latest->flags & JOURNAL_CLOSED)
 		return NULL;
 	return TAKE_PTR(latest);
 }

@@ -281,15 +281,22 @@ static int model_unlink(const Vfs *vfs, int dir_fd, const char *path, bool folde
 	return r < 0 ? r : fs_unlink(fs, directory, name);
 }
 
+/* The inode whose entry is about to be changed. */
+static int enter_change(Fs *fs, int fd, Inode **ret)
+{
+	int r = enter(fs, true);
+
+	*ret = inode_of(fs, fd);
+	return r < 0 ? r : *ret ? 0 : -EBADF;
+}
+
 static int model_truncate(const Vfs *vfs, int fd, uint64_t size)
 {
 	Fs *fs = fs_of(vfs);
-	Inode *inode = inode_of(fs, fd);
-	int r = enter(fs, true);
+	Inode *inode;
+	int r = enter_change(fs, fd, &inode);
 
-	if (r < 0)
-		return r;
-	return inode ? fs_shorten(fs, handle_of(fs, fd)->inode, (uint32_t)size) : -EBADF;
+	return r < 0 ? r : fs_shorten(fs, handle_of(fs, fd)->inode, (uint32_t)size);
 }
 
 static int model_fsync(const Vfs *vfs, int fd)
@@ -306,13 +313,11 @@ static int model_fsync(const Vfs *vfs, int fd)
 static int model_set_mtime(const Vfs *vfs, int fd, const struct timespec *mtime)
 {
 	Fs *fs = fs_of(vfs);
-	Inode *inode = inode_of(fs, fd);
-	int r = enter(fs, true);
+	Inode *inode;
+	int r = enter_change(fs, fd, &inode);
 
 	if (r < 0)
 		return r;
-	if (!inode)
-		return -EBADF;
 	inode->entry.mtime = mtime->tv_sec & ~1;
 	fs_update(fs, handle_of(fs, fd)->inode);
 	return 0;
@@ -321,13 +326,11 @@ static int model_set_mtime(const Vfs *vfs, int fd, const struct timespec *mtime)
 static int model_chmod(const Vfs *vfs, int fd, mode_t mode)
 {
 	Fs *fs = fs_of(vfs);
-	Inode *inode = inode_of(fs, fd);
-	int r = enter(fs, true);
+	Inode *inode;
+	int r = enter_change(fs, fd, &inode);
 
 	if (r < 0)
 		return r;
-	if (!inode)
-		return -EBADF;
 	inode->entry.attributes &= (uint8_t)~FAT_READ_ONLY;
 	inode->entry.attributes |= mode & 0222 ? 0 : FAT_READ_ONLY;
 	fs_update(fs, handle_of(fs, fd)->inode);
@@ -339,20 +342,9 @@ static int model_chown(const Vfs *vfs, int fd _unused_, uid_t uid _unused_, gid_
 	return enter(fs_of(vfs), false);
 }
 
+/* FAT has none: whoever asks for the list asks no further. */
 static ssize_t model_list_xattr(
 	const Vfs *vfs _unused_, int fd _unused_, char *list _unused_, size_t size _unused_)
-{
-	return -EOPNOTSUPP;
-}
-
-static ssize_t model_get_xattr(const Vfs *vfs _unused_, int fd _unused_, const char *name _unused_,
-	void *value _unused_, size_t size _unused_)
-{
-	return -EOPNOTSUPP;
-}
-
-static int model_set_xattr(const Vfs *vfs _unused_, int fd _unused_, const char *name _unused_,
-	const void *value _unused_, size_t size _unused_)
 {
 	return -EOPNOTSUPP;
 }
@@ -370,13 +362,11 @@ static int model_get_fat_attributes(const Vfs *vfs, int fd, uint32_t *ret)
 static int model_set_fat_attributes(const Vfs *vfs, int fd, uint32_t attributes)
 {
 	Fs *fs = fs_of(vfs);
-	Inode *inode = inode_of(fs, fd);
-	int r = enter(fs, true);
+	Inode *inode;
+	int r = enter_change(fs, fd, &inode);
 
 	if (r < 0)
 		return r;
-	if (!inode)
-		return -EBADF;
 	inode->entry.attributes = (uint8_t)attributes;
 	fs_update(fs, handle_of(fs, fd)->inode);
 	return 0;
@@ -524,8 +514,6 @@ void fs_fill_table(Fs *fs)
 		.chmod = model_chmod,
 		.chown = model_chown,
 		.list_xattr = model_list_xattr,
-		.get_xattr = model_get_xattr,
-		.set_xattr = model_set_xattr,
 		.get_fat_attributes = model_get_fat_attributes,
 		.set_fat_attributes = model_set_fat_attributes,
 		.short_name = model_short_name,

@@ -34,15 +34,13 @@ SKIP_IF = ("		r = (%s) ? 0 : volume->vfs->barrier(volume->vfs, volume->root_fd);
 
 RETIRED = ("rounds.c", "	r = journal_begin(rounds->journal, &rounds->head);\n	if (r >= 0)\n		r = record_list(rounds, JOURNAL_RETIRED, &rounds->retired);\n",
            "	r = journal_begin(rounds->journal, &rounds->head);\n")
-ABORTED = ("rounds.c", "	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(rounds->aborted); i++)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted[i]);\n", "")
-PREDECESSOR = ("recovery.c", "	const JournalRecord *records[] = {recovery->latest, recovery->previous};", "	const JournalRecord *records[] = {recovery->latest, NULL};")
+ABORTED = ("rounds.c", "	if (r >= 0)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted);\n", "")
 WHILE_READ = ("replacement.c", "	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")
 BEFORE_IT_GOES = ("replacement.c", "	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")
 UNLINK_FIRST = ("rounds.c", "	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")
 CLOSED_AT_ONCE = ("rounds.c", "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		run_count(",
                   "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		if (item->source_fd >= 0)\n"
                   "			run->volume->vfs->close(run->volume->vfs, item->source_fd);\n		rounds->retired.items[i]->source_fd = -1;\n		run_count(")
-SEALED_TRUSTED = ("recovery.c", "|| (k == 1 && list == JOURNAL_SEALED)", "")
 ORDER = "whichever of the two is first, nothing is allocated while unlinked sources are held"
 
 # name, file, [(old, new) or (file, old, new)...], None: it must not survive; or why it may, and the mutant that
@@ -79,9 +77,7 @@ MUTANTS = [
      [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SEALED, &rounds->sealed);\n", "")], None),
     ("records without scrubbing", "rounds.c",
      [("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SCRUBBING, &rounds->scrubbing);\n", "")], None),
-    ("records without retired", "rounds.c", [RETIRED],
-     ("the predecessor lists them as scrubbing", "records without retired, no predecessor")),
-    ("records without retired, no predecessor", "rounds.c", [RETIRED, PREDECESSOR], None),
+    ("records without retired", "rounds.c", [RETIRED], None),
     ("records without aborted", "rounds.c", [ABORTED], None),
     ("no last rounds", "rounds.c",
      [("	return rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0;",
@@ -129,7 +125,7 @@ MUTANTS = [
     ("scrub with zeros", "scrub.c",
      [("	(void)crypto_stream_chacha20_xor_ic(ret, ret, size, nonce, offset / 64, key->bytes);", "	(void)nonce, (void)offset, (void)key;")], None),
     ("scrub up to the file's end only", "scrub.c",
-     [("	uint64_t end = (size + cluster - 1) / cluster * cluster;", "	uint64_t end = size; (void)cluster;")], None),
+     [("		.end = (size + cluster - 1) / cluster * cluster,", "		.end = size,")], None),
     ("recovery: no barrier first", "recovery.c",
      [("	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_open", "	r = 0;\n	if (r >= 0)\n		r = journal_open")], None),
     ("recovery: no barrier after its scrub", "recovery.c",
@@ -145,17 +141,10 @@ MUTANTS = [
        "		finding->replacement = replacement_free(finding->replacement);\n"
        "		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count")],
      None),
-    ("recovery: no predecessor", "recovery.c", [PREDECESSOR],
-     ("the lists of retired and aborted files say the same", "records without retired, no predecessor")),
     ("recovery: readable means trusted", "recovery.c",
      [("		{JOURNAL_SEALED, false},", "		{JOURNAL_SEALED, true},")], None),
     ("recovery: nothing is trusted", "recovery.c",
-     [("		{JOURNAL_SCRUBBING, true},\n		{JOURNAL_RETIRED, true},", "		{JOURNAL_SCRUBBING, false},\n		{JOURNAL_RETIRED, false},"),
-      ("|| (k == 1 && list == JOURNAL_SEALED)", "")], None),
-    ("recovery: the older record's sealed not trusted", "recovery.c", [SEALED_TRUSTED],
-     ("the newest record lists them as scrubbing, or aborted", "records without scrubbing, none trusted")),
-    ("records without scrubbing, none trusted", "rounds.c",
-     [SEALED_TRUSTED, ("	if (r >= 0)\n		r = record_list(rounds, JOURNAL_SCRUBBING, &rounds->scrubbing);\n", "")], None),
+     [("		{JOURNAL_SCRUBBING, true},\n		{JOURNAL_RETIRED, true},", "		{JOURNAL_SCRUBBING, false},\n		{JOURNAL_RETIRED, false},")], None),
     ("recovery: no promotion by the pattern", "classify.c",
      [("			c->finding->trusted = c->finding->promoted = true;\n		} else if (r < 0)", "			;\n		} else if (r < 0)")], None),
     ("recovery: a promotion is not recorded", "recovery.c",
