@@ -147,7 +147,7 @@ void judge_run(
 
 	if (!run || !state)
 		abort();
-	for (int company = 0; company <= !(pending || begun) && !explorer->stop; company++) {
+	for (int company = 0; company < (pending || begun ? 1 : 2) && !explorer->stop; company++) {
 		char next[EXPLORER_PATH_MAX + 16];
 		const char *what = NULL;
 		Outcome recovered;
