@@ -408,8 +408,10 @@ Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const 
 			ret->pending = recovery.latest->operation;
 			outcome = OUTCOME_NOT_AUTHORIZED;
 		} else {
-			followed =
-				mode != RECOVERY_SETTLE && !(recovery.latest->flags & JOURNAL_SCOPE_MISSING);
+			/* What a lost record alone listed may be torn: nothing is allocated before that was
+			 * repaired. */
+			followed = mode != RECOVERY_SETTLE && !recovery.run.doubtful &&
+				   !(recovery.latest->flags & JOURNAL_SCOPE_MISSING);
 			outcome = recover(&recovery, followed, &settled);
 		}
 	}

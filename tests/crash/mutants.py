@@ -26,7 +26,7 @@ SCENARIOS = [
     "encrypt.one.roomy.short.3.resume", "noscrub.one.full.short.3.resume", "decrypt.one.roomy.short.3.resume",
     "decrypt.one.full.long.1.resume", "encrypt.two.full.long.2.rollback", "noscrub.two.full.short.2.rollback",
     "decrypt.two.full.short.3.rollback", "encrypt.one.roomy.long.1.resume", "noscrub.one.roomy.short.1.resume",
-    "first.one.roomy.short.1.resume",
+    "first.one.roomy.short.1.resume", "encrypt.one.roomy.long.2.resume",
 ]
 
 BARRIER = "		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that"
@@ -158,6 +158,7 @@ MUTANTS = [
     ("recovery: source by size and time alone", "classify.c",
      [("	if (!c->scrub_key && !form_is_as_recorded(", "	if (!form_is_as_recorded("),
       ("	if (c->scrub_key && !c->learned && plain_is_whole(c, &c->source, entry->size) <= 0)\n		return false;\n	if (c->scrub_key && tail_is_ours(c) <= 0)\n		return false;", "")], None),
+    ("recovery: a run follows an unreadable record", "recovery.c", [(" && !recovery.run.doubtful", "")], None),
     ("recovery: closed before what follows", "recovery.c",
      [("pending ? 0 : followed ? JOURNAL_SETTLED : JOURNAL_CLOSED", "pending ? 0 : JOURNAL_CLOSED")], None),
     ("recovery: settled is not closed", "recovery.c",
