@@ -186,6 +186,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_runtest_logreport(report):
+    if "PYTEST_XDIST_WORKER" in os.environ:  # told here too
+        return
     if report.when == "call" or report.failed or report.skipped:
         # A process that died has its report made by xdist.
         scenario = getattr(report, "scenario", ("-", report.nodeid))
