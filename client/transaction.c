@@ -42,7 +42,7 @@ typedef struct Follow {
 	sd_event_source *gone_timer;
 	sd_bus_slot *signals[BUS_SUBSCRIPTIONS];
 	sd_bus_slot *disconnect, *start_call, *read_call, *cancel_call; /* none may outlive this struct */
-	bool changing, cancelling, reading;
+	bool changing, cancelling, cancel_answered, leaving, reading;
 } Follow;
 
 void transaction_clear(Transaction *transaction)
@@ -232,16 +232,27 @@ static int on_signal(sd_bus_message *message, void *userdata, sd_bus_error *ret_
 	return 0;
 }
 
+static int leave(Follow *follow)
+{
+	return end(follow, client_fail(follow->client, CODE_CANCELLED, outcome_name(OUTCOME_CANCELLED),
+				   "Not waiting for its end. The run goes on in the background until "
+				   "usbcryptd has stopped it; 'usbctl status' shows how far it is."));
+}
+
 static int on_cancelled(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error)
 {
 	Follow *follow = userdata;
 
 	(void)ret_error;
+	follow->cancel_answered = true;
 	if (sd_bus_message_is_method_error(reply, NULL)) {
+		int r;
+
 		progress_hide(&follow->bar);
-		(void)bus_fail(follow->client, sd_bus_message_get_error(reply), 0, false);
+		r = bus_fail(follow->client, sd_bus_message_get_error(reply), 0, false);
+		return follow->leaving ? end(follow, r) : 0;
 	}
-	return 0;
+	return follow->leaving ? leave(follow) : 0;
 }
 
 static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -255,11 +266,13 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
 	if (!follow->transaction.object)
 		return end(follow, client_fail(follow->client, CODE_CANCELLED,
 					   outcome_name(OUTCOME_CANCELLED), "Cancelled before it began."));
-	if (follow->cancelling)
-		return end(
-			follow, client_fail(follow->client, CODE_CANCELLED, outcome_name(OUTCOME_CANCELLED),
-					"Not waiting for its end. The run goes on in the background until "
-					"usbcryptd has stopped it; 'usbctl status' shows how far it is."));
+	if (follow->cancelling) {
+		/* usbcryptd forgets the calls of whoever has left: this one is to be heard first. */
+		if (follow->cancel_answered || follow->leaving)
+			return leave(follow);
+		follow->leaving = true;
+		return 0;
+	}
 	follow->cancelling = true;
 	if (!client_quiet(follow->client))
 		(void)fprintf(stderr,

@@ -98,14 +98,16 @@ static int open_to_read(const Vfs *vfs, int root_fd, const char *path, int *flag
 	return fd;
 }
 
-/* Reads how a file begins. 1: as a record does; 0: otherwise. No more than its first cluster, and without a
- * read-ahead: behind that there may be a torn chain, and meeting one turns FAT read-only. */
-static int read_head(const Vfs *vfs, int root_fd, const char *path, uint8_t head[JOURNAL_RECORD_MIN])
+/* Reads how a file begins. 1: as a record does; 0: otherwise. No more than its first cluster, and with
+ * O_DIRECT in `flags` without a read-ahead: behind that there may be a torn chain, and meeting one turns FAT
+ * read-only. */
+static int read_head(
+	const Vfs *vfs, int root_fd, const char *path, int flags, uint8_t head[JOURNAL_RECORD_MIN])
 {
 	_cleanup_free_ uint8_t *block = aligned_alloc(HEAD_SIZE, HEAD_SIZE);
 	struct statvfs fs;
 	struct stat st;
-	int fd, r, flags = O_DIRECT;
+	int fd, r;
 
 	if (!block)
 		return -ENOMEM;
@@ -131,13 +133,13 @@ static int read_head(const Vfs *vfs, int root_fd, const char *path, uint8_t head
  * may not be durable, and their clusters free (T5). Nor has anything else begun, then: whatever a run does
  * follows a durable record. The last ones are looked at first: those before them may show the last ones'
  * bytes, which have taken their clusters. -ENOENT: there are none. */
-static int find_pair(const Vfs *vfs, int root_fd, unsigned *ret_pair)
+static int find_pair(const Vfs *vfs, int root_fd, int flags, unsigned *ret_pair)
 {
 	uint8_t head[JOURNAL_RECORD_MIN];
 
 	for (unsigned pair = ELEMENTSOF(file_paths); pair-- > 0;) {
-		int a = read_head(vfs, root_fd, file_paths[pair][0], head);
-		int b = read_head(vfs, root_fd, file_paths[pair][1], head);
+		int a = read_head(vfs, root_fd, file_paths[pair][0], flags, head);
+		int b = read_head(vfs, root_fd, file_paths[pair][1], flags, head);
 
 		if (a > 0 || b > 0) {
 			*ret_pair = pair;
@@ -185,7 +187,7 @@ int journal_open(const Vfs *vfs, int root_fd, const Secret *mac_key, const uint8
 	unsigned pair;
 	int r;
 
-	r = find_pair(vfs, root_fd, &pair);
+	r = find_pair(vfs, root_fd, O_DIRECT, &pair);
 	if (r >= 0)
 		r = journal_new(vfs, root_fd, mac_key, drive_id, pair, &journal);
 	if (r >= 0)
@@ -387,14 +389,17 @@ TransactionKind journal_hint(const Vfs *vfs, int root_fd)
 	uint64_t newest = 0;
 	unsigned pair;
 
-	if (find_pair(vfs, root_fd, &pair) < 0)
+	/* Not directly: that reaches exfat-fuse each time, which stamps the access, whatever O_NOATIME says.
+	 * The first look after a mount is a probe's, which reads no more than it asks for; the others find
+	 * that in the cache. */
+	if (find_pair(vfs, root_fd, 0, &pair) < 0)
 		return TRANSACTION_INVALID;
 	for (int i = 0; i < 2; i++) {
 		uint8_t head[JOURNAL_RECORD_MIN];
 		TransactionKind claimed;
 		uint64_t sequence;
 
-		if (read_head(vfs, root_fd, file_paths[pair][i], head) > 0 &&
+		if (read_head(vfs, root_fd, file_paths[pair][i], 0, head) > 0 &&
 			journal_record_peek(head, &sequence, &claimed) && sequence >= newest) {
 			newest = sequence;
 			pending = claimed;
