@@ -41,6 +41,11 @@ UNLINK_FIRST = ("rounds.c", "	r = round_write(rounds);\n", "	r = round_unlink(ro
 CLOSED_AT_ONCE = ("rounds.c", "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		run_count(",
                   "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		if (item->source_fd >= 0)\n"
                   "			run->volume->vfs->close(run->volume->vfs, item->source_fd);\n		rounds->retired.items[i]->source_fd = -1;\n		run_count(")
+BEFORE_A_RUN = ("transaction.c", "	if (latest && !run->options->dry_run)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n", "")
+FIRST = ("recovery.c", "	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_open", "	r = 0;\n	if (r >= 0)\n		r = journal_open")
+AFTER_CLOSED = ("recovery.c", "	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	return r < 0 ? r : pending;",
+                "	return r < 0 ? r : pending;")
+BEGINS = "a run begins with a barrier of its own, so that no record takes the place of the only durable one"
 ORDER = "whichever of the two is first, nothing is allocated while unlinked sources are held"
 
 # name, file, [(old, new) or (file, old, new)...], None: it must not survive; or why it may, and the mutant that
@@ -126,16 +131,16 @@ MUTANTS = [
      [("	(void)crypto_stream_chacha20_xor_ic(ret, ret, size, nonce, offset / 64, key->bytes);", "	(void)nonce, (void)offset, (void)key;")], None),
     ("scrub up to the file's end only", "scrub.c",
      [("		.end = (size + cluster - 1) / cluster * cluster,", "		.end = size,")], None),
-    ("recovery: no barrier first", "recovery.c",
-     [("	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_open", "	r = 0;\n	if (r >= 0)\n		r = journal_open")], None),
+    ("no barrier before a run", "transaction.c", [BEFORE_A_RUN], None),
+    ("recovery: no barrier first", "recovery.c", [FIRST], (BEGINS, "recovery: no barrier first, nor before a run")),
+    ("recovery: no barrier first, nor before a run", "recovery.c", [FIRST, BEFORE_A_RUN], None),
     ("recovery: no barrier after its scrub", "recovery.c",
      [("	r = write_promotions(recovery);\n	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r < 0)\n		return r;\n\n	for", "	r = write_promotions(recovery);\n	if (r < 0)\n		return r;\n\n	for")], None),
     ("recovery: no barrier before closed", "recovery.c",
      [("			run_count(run, COUNT_SETTLED, 1);\n	}\n	return volume->vfs->barrier(volume->vfs, volume->root_fd);",
        "			run_count(run, COUNT_SETTLED, 1);\n	}\n	return 0;")], None),
-    ("recovery: no barrier after closed", "recovery.c",
-     [("	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	return r < 0 ? r : pending;",
-       "	return r < 0 ? r : pending;")], None),
+    ("recovery: no barrier after closed", "recovery.c", [AFTER_CLOSED], (BEGINS, "recovery: no barrier after closed, nor before a run")),
+    ("recovery: no barrier after closed, nor before a run", "recovery.c", [AFTER_CLOSED, BEFORE_A_RUN], None),
     ("recovery: closes before its barrier", "recovery.c",
      [("		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)\n			run_count",
        "		finding->replacement = replacement_free(finding->replacement);\n"
