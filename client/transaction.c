@@ -246,11 +246,11 @@ static int on_cancelled(sd_bus_message *reply, void *userdata, sd_bus_error *ret
 	(void)ret_error;
 	follow->cancel_answered = true;
 	if (sd_bus_message_is_method_error(reply, NULL)) {
-		int r;
+		ExitCode code;
 
 		progress_hide(&follow->bar);
-		r = bus_fail(follow->client, sd_bus_message_get_error(reply), 0, false);
-		return follow->leaving ? end(follow, r) : 0;
+		code = bus_fail(follow->client, sd_bus_message_get_error(reply), 0, false);
+		return follow->leaving ? end(follow, code) : 0;
 	}
 	return follow->leaving ? leave(follow) : 0;
 }

@@ -81,6 +81,8 @@ static int list_findings(Recovery *recovery)
 			if (r < 0)
 				return r;
 		}
+	if (recovery->n == 0) /* as behind "settled" */
+		return 0;
 	qsort(recovery->findings, recovery->n, sizeof(*recovery->findings), compare_findings);
 	for (size_t i = 0; i < recovery->n; i++)
 		if (kept == 0 || strcmp(recovery->findings[kept - 1].entry->path,

@@ -26,6 +26,8 @@ CHUNK = 64 * KIB
 
 # Why goals are missed where they are: tests/bench/README.md has the figures behind it.
 TWICE = "each byte is sealed, read back from the medium, opened and compared: four passes on two cores"
+STICK = "each byte is read twice and written once, or twice with scrubbing, by a medium that does one request at a time"
+LOOKED = "a first walk looks at each file, and read-ahead fetches small ones whole: they are read again past the cache"
 CLOSED = "one more, so that the next run in the same mount cannot overwrite a record the medium lacks"
 
 
@@ -183,12 +185,13 @@ def small_files(table, directory, device, files, times):
         work = Run(drive, tree, Peers(drive, directory))
         work.warm_up()
         work.repeat(times, True)
-        table.add("encrypt --no-scrub / cp", work.ratio("encrypt --no-scrub", "copy"), 1.5, note=TWICE)
+        why = STICK if drive.server else TWICE
+        table.add("encrypt --no-scrub / cp", work.ratio("encrypt --no-scrub", "copy"), 1.5, note=why)
         table.add("gocryptfs / encrypt --no-scrub", work.ratio("gocryptfs", "encrypt --no-scrub"), 4,
-                  at_least=True, note=TWICE)
-        table.add("encrypt / cp", work.ratio("encrypt", "copy"), 1.8, note=TWICE)
-        table.add("decrypt / cp", work.ratio("decrypt", "copy"), 1.5, note=TWICE)
-        table.add("verify / reading or the cipher", verify_ratio(work, files * 8 * KIB), 1.2)
+                  at_least=True, note=why)
+        table.add("encrypt / cp", work.ratio("encrypt", "copy"), 1.8, note=why)
+        table.add("decrypt / cp", work.ratio("decrypt", "copy"), 1.5, note=why)
+        table.add("verify / reading or the cipher", verify_ratio(work, files * 8 * KIB), 1.2, note=LOOKED)
         counted = work.costs["count"][-1]
         batches = -(-files // batch_files())
         table.add("barriers - batches", counted["asked"]["NODE_SYNC"] - batches, 4, note=CLOSED)
@@ -209,12 +212,13 @@ def large_file(table, directory, device, size, times):
         work = Run(drive, film, Peers(drive, directory))
         work.warm_up()
         work.repeat(times, False)
-        table.add("encrypt --no-scrub / cp", work.ratio("encrypt --no-scrub", "copy"), 1.5, note=TWICE)
-        table.add("encrypt --no-scrub / age", work.ratio("encrypt --no-scrub", "age"), 1, note=TWICE)
-        table.add("encrypt / cp", work.ratio("encrypt", "copy"), 2.2, note=TWICE)
-        table.add("decrypt / cp", work.ratio("decrypt", "copy"), 1.5, note=TWICE)
-        table.add("decrypt / age -d", work.ratio("decrypt", "age open"), 1, note=TWICE)
-        table.add("verify / reading or the cipher", verify_ratio(work, size), 1.2)
+        why = STICK if drive.server else TWICE
+        table.add("encrypt --no-scrub / cp", work.ratio("encrypt --no-scrub", "copy"), 1.5, note=why)
+        table.add("encrypt --no-scrub / age", work.ratio("encrypt --no-scrub", "age"), 1, note=why)
+        table.add("encrypt / cp", work.ratio("encrypt", "copy"), 2.2, note=why)
+        table.add("decrypt / cp", work.ratio("decrypt", "copy"), 1.5, note=why)
+        table.add("decrypt / age -d", work.ratio("decrypt", "age open"), 1, note=why)
+        table.add("verify / reading or the cipher", verify_ratio(work, size), 1.2, note=LOOKED)
         rss = max(c["rss"] for name in ("encrypt --no-scrub", "encrypt", "decrypt", "verify") for c in work.costs[name])
         table.add("worker's peak memory", rss / MIB, 48, " MiB")
         table.add("openssl enc / cp, to compare", work.ratio("openssl", "copy"))
