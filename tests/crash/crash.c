@@ -76,7 +76,7 @@ static unsigned all_scenarios(Scenario scenarios[SCENARIOS_MAX], const char *onl
 		if (!only || strstr(name, only))
 			n++;
 	}
-	for (unsigned batches = 1; batches <= 2; batches++) {
+	for (unsigned i = 0; i < 3; i++) {
 		Scenario *scenario = &scenarios[n];
 		char name[80];
 
@@ -84,7 +84,8 @@ static unsigned all_scenarios(Scenario scenarios[SCENARIOS_MAX], const char *onl
 			.kind = TRANSACTION_ENCRYPT,
 			.scrub = true,
 			.first = true,
-			.batches = batches,
+			.long_names = i == 2,
+			.batches = i % 2 + 1,
 			.mode = RECOVERY_RESUME,
 		};
 		scenario_name(scenario, name);

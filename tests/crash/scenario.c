@@ -187,9 +187,11 @@ static void name_file(const World *world, File *file, unsigned i)
 
 static void make_files(World *world)
 {
-	static const size_t sizes[] = {700, 1500, 300, 0, 1024, 512};
+	static const size_t sizes[] = {700, 1500, 9, 0, 1024, 512};
 
 	world->batch_files = world->scenario.batches == 3 ? 1 : 2;
+	if (world->scenario.first && world->scenario.long_names) /* a record of more than a cluster */
+		world->batch_files = 4;
 	world->n_files = world->scenario.batches * world->batch_files;
 	for (unsigned i = 0; i < world->n_files; i++) {
 		File *file = &world->files[i];
