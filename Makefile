@@ -186,7 +186,7 @@ check-valgrind: deps-lint  ## the unit tests under valgrind
 	@$(PYTHON) tests/run --build $(O) --valgrind unit
 
 # ---- vm: real USB, vfat and exFAT in a virtual machine (tests/vm/README.md); needs neither KVM nor, after the first time, a network
-VM_JOBS := $(shell nproc)
+VM_JOBS ?= $(shell nproc)
 deps-vm: deps-build
 	$(call install-packages,$(DEPS_VM))
 vm-image: deps-vm  ## the virtual machine's kernel, initrd and root filesystem, of Debian's packages
