@@ -149,7 +149,7 @@ def enrolled(templates, folder, make_vm):
 
 # ---- what is printed at the end; reports carry it from the process that ran the test to the one that prints
 
-ORDER = ["roundtrip", "power_cuts", "interruptions", "costs", "suspend", "limits", "sticks"]
+ORDER = ["roundtrip", "power_cuts", "interruptions", "costs", "suspend", "limits", "desktop", "sticks"]
 KEEP = os.environ.get("VM_KEEP")  # a folder for what failed and what was measured
 RESULTS = []  # (filesystem, scenario, result, seconds)
 TABLES = []  # (title, the head's lines, rows): what tests measured

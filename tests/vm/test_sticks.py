@@ -131,19 +131,24 @@ def test_a_nearly_full_stick_is_encrypted_and_decrypted(enrolled, make_vm, kind)
     assert not whole(drive, before)
 
 
-@pytest.mark.parametrize(("kind", "unlocked"), [
-    ("vfat+udisks", True), long("exfat+udisks", False), long("vfat+udisks", False), long("exfat+udisks", True)])
-def test_pulled_out_while_idle_it_is_forgotten(enrolled, make_vm, kind, unlocked):
+@pytest.mark.parametrize(("kind", "state", "how"), [
+    ("vfat+udisks", "unlocked", "pulled"), ("exfat+udisks", "unlocked", "power"),
+    long("exfat+udisks", "locked", "pulled"), long("vfat+udisks", "locked", "power")])
+def test_taken_away_while_idle_it_is_forgotten(enrolled, make_vm, kind, state, how):
     drive, before = enrolled(kind)
     vm = make_vm()
     drive.plug(vm)
-    if unlocked:
+    if state == "unlocked":
         drive.unlock()
-    drive.yank()
-    drives = json.loads(vm.run(["usbctl", "list", "--json"], user="alice").out.splitlines()[-1])
-    assert not drives["drives"], drives
+    if how == "pulled":
+        drive.yank()
+        drives = json.loads(vm.run(["usbctl", "list", "--json"], user="alice").out.splitlines()[-1])
+        assert not drives["drives"], drives
+    else:
+        vm.kill()
+        vm = make_vm()
     drive.plug(vm)
-    assert drive.properties["Locked"] is True
+    assert drive.properties["Locked"] is True and drive.properties["Pending"] == ""
     assert not whole(drive, before)
 
 
