@@ -119,7 +119,7 @@ define install-packages
 endef
 
 deps: deps-build deps-test deps-lint  ## install what building, testing and linting need (Debian 12)
-deps-build:
+deps-build:  ## install what building needs
 	$(call install-packages,$(DEPS_BUILD))
 deps-test: deps-build
 	$(call install-packages,$(DEPS_RUN) $(DEPS_TEST))

@@ -3,10 +3,10 @@
 
 #include "place.h"
 #include "text.h"
+#include "util/clock.h"
 #include "util/memory.h"
 
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
 
 #define UDISKS_MANAGER_PATH "/org/freedesktop/UDisks2/Manager"
@@ -16,14 +16,6 @@
 
 /* How long the daemon may take to look at a drive that was just mounted. */
 #define PROBE_WITHIN (10 * USEC_PER_SEC)
-
-static uint64_t now_monotonic(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
 
 static bool is_ready(const Drive *drive)
 {
@@ -44,7 +36,7 @@ static int on_change(sd_bus_message *message, void *userdata, sd_bus_error *ret_
 static ExitCode wait_for_probe(Client *client, Drive *drive)
 {
 	_cleanup_(sd_bus_slot_unrefp) sd_bus_slot *slot = NULL;
-	uint64_t deadline = now_monotonic() + PROBE_WITHIN;
+	uint64_t deadline = clock_usec(CLOCK_MONOTONIC) + PROBE_WITHIN;
 	bool changed = false;
 	ExitCode code;
 	int r;
@@ -55,7 +47,7 @@ static ExitCode wait_for_probe(Client *client, Drive *drive)
 		return bus_fail_message(client, r);
 	code = drive_refresh(client, drive);
 	while (code == CODE_DONE && !is_ready(drive)) {
-		uint64_t now = now_monotonic();
+		uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
 		/* Nobody looks at an unsafe mount; the daemon says so when it is asked for something. */
 		if (now >= deadline || (drive_mount_point(drive) && !mount_is_safe(drive_mount_point(drive))))

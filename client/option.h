@@ -32,7 +32,7 @@
 	X(UNVERIFIED_MEDIUM, "unverified-medium", 0, NULL,                                                   \
 		"Go on where nothing can be read back from the medium to verify it.")                        \
 	X(RESUME, "resume", 0, NULL, "Settle what is half done, then finish the interrupted run.")           \
-	X(ROLLBACK, "rollback", 0, NULL, "Settle what is half done, then go back to how it was before.")     \
+	X(ROLLBACK, "rollback", 0, NULL, "Settle what is half done, then go the other way.")                 \
 	X(SETTLE, "settle", 0, NULL, "Settle what is half done, and no more.")                               \
 	X(NO_MOUNT, "no-mount", 0, NULL, "Do not ask udisks2 to mount drives.")                              \
 	X(PINENTRY, "pinentry", 0, "PROGRAM", "Ask for passphrases with PROGRAM. Default: pinentry.")        \

@@ -3,11 +3,11 @@
 
 #include "terminal.h"
 #include "text.h"
+#include "util/clock.h"
 #include "util/memory.h"
 #include "util/report.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LINE_EVERY   (10 * USEC_PER_SEC)
@@ -15,17 +15,9 @@
 #define BAR_MAX      30
 #define LINE_SIZE    512
 
-static uint64_t now_monotonic(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
-}
-
 void progress_begin(const Client *client, ProgressBar *bar)
 {
-	*bar = (ProgressBar){.started = now_monotonic()};
+	*bar = (ProgressBar){.started = clock_usec(CLOCK_MONOTONIC)};
 	bar->sample_at = bar->last_told = bar->started;
 	if (client_quiet(client))
 		bar->style = PROGRESS_NONE;
@@ -37,7 +29,7 @@ void progress_begin(const Client *client, ProgressBar *bar)
 
 uint64_t progress_elapsed(const ProgressBar *bar)
 {
-	return now_monotonic() - bar->started;
+	return clock_usec(CLOCK_MONOTONIC) - bar->started;
 }
 
 /* The rate of late counts more than that of long ago; the first sample counts alone. */
@@ -189,7 +181,7 @@ static void print_json(const ProgressState *state)
 
 void progress_show(ProgressBar *bar, const ProgressState *state)
 {
-	uint64_t now = now_monotonic();
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 	char text[LINE_SIZE / 2];
 	int done;
 

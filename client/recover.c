@@ -19,9 +19,8 @@ static void explain(const Client *client, const Drive *drive, const char *title)
 	client_say(client,
 		"  usbctl recover --resume    settles what is half done, then %s the remaining files",
 		encrypting ? "encrypts" : "decrypts");
-	client_say(client,
-		"  usbctl recover --rollback  settles what is half done, then %s those that were done",
-		encrypting ? "decrypts" : "encrypts");
+	client_say(client, "  usbctl recover --rollback  settles what is half done, then %s",
+		encrypting ? "decrypts those that were done" : "encrypts all that is plain there");
 	client_say(client,
 		"  usbctl recover --settle    settles what is half done, and leaves the others as they are");
 	client_say(client, "With --dry-run each says what it would do. Before a risk of any kind, 'usbctl "

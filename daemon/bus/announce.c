@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bus/announce.h"
 
-#include "core/clock.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 

@@ -2,10 +2,10 @@
 
 /* Jobs on a drive: admitted, started, and what their end means for it. */
 
-#include "core/clock.h"
 #include "core/drive.h"
 #include "core/environment.h"
 #include "core/manager.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 

@@ -2,9 +2,9 @@
 
 /* The key of an unlocked drive: kept, used, timed out, forgotten. */
 
-#include "core/clock.h"
 #include "core/drive.h"
 #include "core/manager.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 

@@ -2,9 +2,9 @@
 
 /* What a drive is, whose, and how full, as an unprivileged worker of the system user sees it. */
 
-#include "core/clock.h"
 #include "core/drive.h"
 #include "core/manager.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 

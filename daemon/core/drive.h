@@ -12,7 +12,7 @@
  *                                                          +-----drive_lock()---+
  *   any --unmounted--> UNMOUNTED       any --drive_gone()--> GONE
  *
- * A job (worker) runs beside that, one at a time; drive_start() admits it by the table in drive.c.
+ * A job (worker) runs beside that, one at a time; drive_start() admits it by the table in drive-job.c.
  */
 
 #include "core/job.h"
@@ -35,7 +35,7 @@ typedef enum DriveState {
 	DRIVE_STATE_MAX,
 } DriveState;
 
-/* What has changed, for DriveObserver: one bit for each property of the bus. */
+/* What has changed, for ManagerObserver: one bit for each property of the bus. */
 typedef enum DriveProperty {
 	DRIVE_PROPERTY_ID = 1 << 0,
 	DRIVE_PROPERTY_LABEL = 1 << 1,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "core/manager.h"
 
-#include "core/clock.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/memory.h"
 
@@ -49,14 +49,6 @@ bool manager_is_idle(const Manager *manager)
 		if (drive_is_busy(drive))
 			return false;
 	return true;
-}
-
-Drive *manager_find_drive(const Manager *manager, const char *name)
-{
-	for (Drive *drive = manager->drives; drive; drive = drive->next)
-		if (strcmp(drive->name, name) == 0)
-			return drive;
-	return NULL;
 }
 
 /* ---- devices */

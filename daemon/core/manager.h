@@ -71,8 +71,6 @@ void manager_kill_jobs(Manager *manager);
 
 bool manager_is_idle(const Manager *manager);
 
-Drive *manager_find_drive(const Manager *manager, const char *name);
-
 /* A job of `drive` wants to derive a key. False: another one does; drive_proceed() is called later. */
 bool manager_may_derive(Manager *manager, Drive *drive);
 

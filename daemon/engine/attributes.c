@@ -7,7 +7,8 @@
 #include <errno.h>
 #include <strings.h>
 
-/* FORMAT.md, "Attributes". The highest bit of a type says that a reader which does not know it must give up.
+/* FORMAT.md, "Sealed attributes". The highest bit of a type says that a reader which does not know it must
+ * give up.
  */
 #define TYPE_CRITICAL 0x8000U
 #define TYPE_NUMBER   0x7fffU

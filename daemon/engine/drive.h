@@ -78,7 +78,7 @@ Outcome drive_unlock(const Vfs *vfs, int root_fd, const Secret *passphrase, Driv
 
 /* Re-wraps the drive key in the slot that the passphrase opens with today's KDF parameters, under a higher
  * generation, one copy after the other. Slots and members that are not known here are kept. Also mends a copy
- * that is missing or damaged. Journal records that name the old digest are the caller's to renew. */
+ * that is missing or damaged. */
 Outcome drive_rewrap(const Vfs *vfs, int root_fd, const Secret *passphrase, const Secret *drive_key,
 	const EnrollParameters *parameters);
 

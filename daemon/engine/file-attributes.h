@@ -11,7 +11,8 @@
  * format holds. */
 int file_attributes_take(const Vfs *vfs, int fd, const struct stat *st, const char *path, Attributes *ret);
 
-/* Puts attributes back, the modification time last. What this filesystem or this caller cannot hold is no
- * loss. 0, or the first other error; the rest is put back all the same. With `privileged` the owner comes
- * back too; set-id bits only come back together with the owner they were set by. */
+/* Puts attributes back, the mode behind the modification time: it may take the right to set that. What this
+ * filesystem or this caller cannot hold is no loss. 0, or the first other error; the rest is put back all the
+ * same. With `privileged` the owner comes back too; set-id bits only come back together with the owner they
+ * were set by. */
 int file_attributes_restore(const Vfs *vfs, int fd, const Attributes *attributes, bool privileged);

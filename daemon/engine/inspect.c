@@ -25,7 +25,6 @@ typedef struct Inspection {
 	int target_fd;
 	Item items[GROUP];
 	size_t n;
-	int error; /* of the target as a whole; protected by the run's lock */
 } Inspection;
 
 static void items_clear(Inspection *inspection)
@@ -83,7 +82,7 @@ static void report_stream(Run *run, const char *path, int error)
 		run, path, error == -EBADMSG ? REASON_TAMPERED : REASON_IO, error == -EBADMSG ? 0 : -error);
 }
 
-/* Calls task for every encrypted file, in groups. `plan` says that totals are wanted first. */
+/* Calls task for every encrypted file, in groups; they are counted first. */
 static Outcome for_each_cipher(Inspection *inspection, PoolTask task)
 {
 	Run *run = &inspection->run;
@@ -123,17 +122,14 @@ static Outcome for_each_cipher(Inspection *inspection, PoolTask task)
 			else if (inspection->n == GROUP) {
 				pool_run(pool, inspection->n, task, inspection);
 				items_clear(inspection);
-				r = inspection->error;
 			}
 		}
 		if (phase == PHASE_PREFLIGHT) {
 			run_set_totals(run, files, bytes);
 			continue;
 		}
-		if (r >= 0) {
+		if (r >= 0)
 			pool_run(pool, inspection->n, task, inspection);
-			r = inspection->error;
-		}
 		items_clear(inspection);
 		break;
 	}

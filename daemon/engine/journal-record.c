@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A record, little-endian (FORMAT.md, "Journal"):
+ * A record, little-endian (TRANSACTIONS.md, "The journal"):
  *
  *   offset  size
  *        0     8  magic "UCRJRNL1"
@@ -18,9 +18,6 @@
  *      148        scope paths: length (2), bytes
  *                 entries, list by list
  *     -32    32   MAC: BLAKE2b-256 keyed with the journal subkey, over everything before it
- *
- * Files alternate by the sequence's parity. Invariant: the file that holds the newest valid record is never
- * the one that is written, so one of the two is whole at every instant.
  */
 
 #include "engine/journal-record.h"

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * One journal record: its parts, and their form in bytes (FORMAT.md, "Journal"). Nothing here reads or writes
- * a drive; engine/journal.h does.
+ * One journal record: its parts, and their form in bytes (TRANSACTIONS.md, "The journal"). Nothing here reads
+ * or writes a drive; engine/journal.h does.
  */
 
 #include "engine/stream.h"

@@ -238,20 +238,18 @@ static int make_file(const Vfs *vfs, int dir_fd, const char *name, size_t capaci
 /* Makes both files, or none: a full drive must not lose space and a pair of names at each attempt. */
 static int make_files(const Vfs *vfs, int root_fd, unsigned pair, size_t capacity)
 {
-	int r = 0;
+	int dir_fds[2] = {-1, -1}, r = 0;
 
 	for (int i = 0; i < 2 && r >= 0; i++) {
-		int dir_fd = vfs->open(vfs, root_fd, directory_paths[i], O_RDONLY | O_DIRECTORY, 0);
-
-		if (dir_fd >= 0) {
-			r = make_file(vfs, dir_fd, names[pair], capacity);
-			vfs->close(vfs, dir_fd);
-		} else {
-			r = dir_fd;
-		}
+		dir_fds[i] = r = vfs->open(vfs, root_fd, directory_paths[i], O_RDONLY | O_DIRECTORY, 0);
+		if (r >= 0)
+			r = make_file(vfs, dir_fds[i], names[pair], capacity);
 		if (r < 0 && i == 1)
-			(void)vfs->unlink(vfs, root_fd, file_paths[pair][0], false);
+			(void)vfs->unlink(vfs, dir_fds[0], names[pair], false);
 	}
+	for (int i = 0; i < 2; i++)
+		if (dir_fds[i] >= 0)
+			vfs->close(vfs, dir_fds[i]);
 	return r;
 }
 

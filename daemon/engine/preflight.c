@@ -8,9 +8,9 @@
 
 #define PROGRESS_STEP 64 /* files between two looks at the observer */
 
-uint64_t preflight_reserve(const Run *run, uint64_t files)
+uint64_t preflight_reserve(const Run *run)
 {
-	return (uint64_t)16 * run->context.cluster + files * PREFLIGHT_ENTRY_SPACE + run->journal_space;
+	return (uint64_t)16 * run->context.cluster + run->journal_space;
 }
 
 static uint64_t in_clusters(const Run *run, uint64_t size)
@@ -108,7 +108,7 @@ Outcome preflight_run(Run *run, Preflight *ret)
 		r = walk_new(volume->vfs, volume->root_fd, run->options->paths, run->options->n_paths, &walk);
 	if (r < 0)
 		return run_outcome(run, r);
-	reserve = preflight_reserve(run, 0);
+	reserve = preflight_reserve(run);
 	r = look_at_all(run, walk, free_space - MIN(free_space, reserve), ret, &need);
 	if (r < 0)
 		return run_outcome(run, r);

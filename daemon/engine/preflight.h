@@ -9,7 +9,7 @@
 #define PREFLIGHT_ENTRY_SPACE 64
 
 typedef struct Preflight {
-	uint64_t files, bytes; /* to be replaced; plaintext or ciphertext bytes of the sources */
+	uint64_t files, bytes; /* to be replaced; bytes of their plaintext */
 	uint64_t missing;      /* bytes of free space that lack, all files taken together */
 	bool blocked;          /* something was reported that --skip-unfit is for */
 } Preflight;
@@ -19,4 +19,4 @@ typedef struct Preflight {
 Outcome preflight_run(Run *run, Preflight *ret);
 
 /* Free space that is left alone: growing folders, and the journal while there is none. */
-uint64_t preflight_reserve(const Run *run, uint64_t files);
+uint64_t preflight_reserve(const Run *run);

@@ -18,7 +18,7 @@ typedef enum ReplacementState {
 	REPLACEMENT_PLANNED,  /* listed in an intent; nothing was made */
 	REPLACEMENT_WRITTEN,  /* the new file is complete, not yet durable */
 	REPLACEMENT_VERIFIED, /* the medium returned what was written */
-	REPLACEMENT_SCRUBBED, /* the source is overwritten (or need not be) */
+	REPLACEMENT_SCRUBBED, /* the source is overwritten */
 	REPLACEMENT_UNLINKED, /* the source's name is gone; its descriptor is still held */
 	REPLACEMENT_FAILED,   /* left out: reason and error say why. A new file that exists is to be abandoned
 			       */
@@ -106,8 +106,8 @@ void replacement_scrub(const ReplacementContext *context, Replacement *replaceme
 /* [pool] Syncs a source that was overwritten, where each has to be. SCRUBBED stays, or FAILED. */
 void replacement_sync_source(const ReplacementContext *context, Replacement *replacement);
 
-/* Unlinks the source, if its name still means it. SCRUBBED or VERIFIED -> UNLINKED or FAILED (the new file is
- * good then and stays). */
+/* [pool] Unlinks the source, if its name still means it. SCRUBBED or VERIFIED -> UNLINKED or FAILED. A new
+ * file whose source was scrubbed or edited stays then; any other is to be abandoned. */
 void replacement_unlink(const ReplacementContext *context, Replacement *replacement);
 
 /* Takes a failed replacement's new file away again, if it made one, holding its descriptor: it is to be

@@ -6,15 +6,14 @@
  *   a. write the new files of batch k                 round_write()     replacement_write(), in the pool
  *   b. read batch k-1's new files back                round_write()     replacement_verify(), in the pool
  *   c. scrub the sources of batch k-1                 round_scrub()     replacement_scrub(), in the pool
- *   d. unlink the sources of batch k-2, fds held      round_unlink()    replacement_unlink()
+ *   d. unlink the sources of batch k-2, fds held      round_unlink()    replacement_unlink(), in the pool
  *   e. write record k                                 round_record()
  *   f. barrier                                        round_record()
  *   g. close the fds of batch k-2                     round_retire()
  *
  * A batch moves through the four places of Rounds:
  *
- *   next --(written in the next round)--> sealed --(verified, scrubbed)--> scrubbing --(unlinked)--> retired
- * --> gone
+ *   next --> sealed (written) --> scrubbing (verified, scrubbed) --> retired (unlinked) --> gone
  *
  * A file that fails leaves its batch: its new file is taken away again and held in `aborted` until that is
  * durable.
@@ -155,7 +154,7 @@ static int fill_batch(Rounds *rounds)
 	bool idle = rounds->sealed.n == 0 && rounds->scrubbing.n == 0 && rounds->retired.n == 0 &&
 		    rounds->aborted.n == 0;
 	size_t room = journal_room(rounds->journal) / (JOURNAL_LIST_MAX + 1);
-	uint64_t free_space, reserve = preflight_reserve(rounds->run, 0);
+	uint64_t free_space, reserve = preflight_reserve(rounds->run);
 	int r;
 
 	r = run_free_space(rounds->run, &free_space);

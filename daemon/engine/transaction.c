@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The two transactions that change files in place. Their invariants are DESIGN's I1, I2, I9 and I10; the
- * protocol is in rounds.c, its reasons in TRANSACTIONS.md.
+ * The two transactions that change files in place. Their invariants are I1, I2, I9 and I10 of
+ * TRANSACTIONS.md; the protocol is in rounds.c, its reasons in TRANSACTIONS.md.
  *
  *   transaction_encrypt() / transaction_decrypt()
  *     nothing pending? ---- no --> OUTCOME_INTERRUPTED

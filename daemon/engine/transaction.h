@@ -74,11 +74,11 @@ Outcome transaction_decrypt(
 Outcome transaction_verify(
 	Volume *volume, const TransactionOptions *options, const Observer *observer, TransactionResult *ret);
 
-/* Settles what an interrupted run left, then resumes or goes back. Of the options only dry_run,
- * unverified_medium and threads count: the rest is what the interrupted run asked for. `may_decrypt` says
- * that the request was authorised to decrypt; without it nothing is moved towards plaintext (I5):
- * OUTCOME_NOT_AUTHORIZED where that was asked for. OUTCOME_INTERRUPTED: some files, each reported, could not
- * be settled; the drive stays pending. */
+/* Settles what an interrupted run left, then resumes or goes the other way, or (RECOVERY_SETTLE) neither. Of
+ * the options only dry_run, unverified_medium, threads and batch_files count: the rest is what the
+ * interrupted run asked for. `may_decrypt` says that the request was authorised to decrypt; without it
+ * nothing is moved towards plaintext (I5): OUTCOME_NOT_AUTHORIZED where that was asked for.
+ * OUTCOME_INTERRUPTED: some files, each reported, could not be settled; the drive stays pending. */
 Outcome recovery_run(Volume *volume, RecoveryMode mode, bool may_decrypt, const TransactionOptions *options,
 	const Observer *observer, TransactionResult *ret);
 

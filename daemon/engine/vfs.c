@@ -203,7 +203,7 @@ static int find_short_name(int fd, const char *name, char ret[VFS_SHORT_NAME_MAX
 	}
 }
 
-/* A file's alias is asked for when it has just been made, or while its folder is read: a search from the
+/* A file's alias is asked for while its folder is read: a search from the
  * start each time would make a folder of 20,000 names 200 million steps. */
 static int posix_short_name(const Vfs *vfs, int dir_fd, const char *name, char ret[VFS_SHORT_NAME_MAX])
 {

@@ -3,8 +3,8 @@
 
 /*
  * Every system call on a drive goes through this table, so that a test can put a disk of its own underneath.
- * All functions return 0 or a count, or a negative errno; none touches errno. Descriptors belong to the table
- * that returned them. EINTR is dealt with below the table.
+ * All functions return 0 or a count, or a negative errno; what is left in errno means nothing. Descriptors
+ * belong to the table that returned them. EINTR is dealt with below the table.
  */
 
 #include "util/macro.h"
@@ -68,14 +68,13 @@ struct Vfs {
 	int (*lease)(const Vfs *vfs, int fd);
 	bool (*lease_holds)(const Vfs *vfs, int fd);
 
-	/* The barrier B of FILESYSTEMS.md section 2, as far as this process can take it: syncfs(root_fd), the
+	/* The barrier (TRANSACTIONS.md), as far as this process can take it: syncfs(root_fd), the
 	 * node's fsync (by the node helper), no read-only flip, the same disk still there. -EROFS, -ENODEV,
 	 * -EIO. */
 	int (*barrier)(const Vfs *vfs, int root_fd);
 
-	/* Makes the next read of this file (or of any, on filesystems read through their node) come from the
-	 * medium. Returns the flags to open it with for that (O_DIRECT or 0), or -EOPNOTSUPP when there is no
-	 * way. */
+	/* Makes the next reads below the root come from the medium. Returns the flags to open it with for
+	 * that (O_DIRECT or 0), or -EOPNOTSUPP when there is no way. */
 	int (*read_medium)(const Vfs *vfs, int root_fd);
 
 	/* Whether the disk that was opened is still there: ENOENT and an empty folder mean nothing without

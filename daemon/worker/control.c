@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "worker/control.h"
 
+#include "util/clock.h"
 #include "util/fd.h"
 #include "util/memory.h"
 
@@ -10,7 +11,6 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #define PROGRESS_INTERVAL (100 * USEC_PER_MSEC)
 #define CANCEL_INTERVAL   (20 * USEC_PER_MSEC)
@@ -28,14 +28,6 @@ struct Control {
 	bool progress_held;
 	uint64_t progress_at;
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * USEC_PER_SEC + (uint64_t)t.tv_nsec / NSEC_PER_USEC;
-}
 
 int control_new(int fd, Control **ret_control)
 {
@@ -164,7 +156,7 @@ bool control_cancelled(Control *control)
 	if (pthread_mutex_trylock(&control->receiving) != 0)
 		return false; /* another thread is just looking */
 
-	now = now_usec();
+	now = clock_usec(CLOCK_MONOTONIC);
 	if (now - control->looked_at >= CANCEL_INTERVAL) {
 		control->looked_at = now;
 		/* While a job runs the daemon has nothing else to say: whatever it is, it ends the job. */
@@ -183,7 +175,7 @@ static bool observer_cancelled(void *userdata)
 static void observer_progress(void *userdata, const Progress *progress)
 {
 	Control *control = userdata;
-	uint64_t now = now_usec();
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
 	(void)pthread_mutex_lock(&control->sending);
 	control->progress_held = true;

@@ -3,7 +3,7 @@
 
 /*
  * The node helper (JOB_NODE): holds a partition's node open, for reading, and does on a worker's request what
- * only the node can: FILESYSTEMS.md's barrier B, steps 2 and 4, and dropping caches below FUSE. The daemon
+ * only the node can: steps 2 and 4 of a barrier (TRANSACTIONS.md), and dropping caches below FUSE. The daemon
  * could do it, were it not for drives on which an fsync takes a minute, or for ever.
  */
 

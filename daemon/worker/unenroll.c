@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/names.h"
 #include "worker/jobs.h"
 #include "worker/result.h"
 
@@ -26,14 +27,6 @@ static bool doubts_cancelled(void *userdata)
 	return doubts->observer.cancelled(doubts->observer.userdata);
 }
 
-static bool is_named_encrypted(const char *path)
-{
-	static const char suffix[] = ".ucr";
-	size_t length = strlen(path);
-
-	return length >= strlen(suffix) && strcmp(path + length - strlen(suffix), suffix) == 0;
-}
-
 static void doubts_failure(void *userdata, const char *path, Reason reason, int error)
 {
 	Doubts *doubts = userdata;
@@ -43,7 +36,7 @@ static void doubts_failure(void *userdata, const char *path, Reason reason, int 
 	case REASON_SPECIAL:
 		/* Left alone by every run; one with several names may have been encrypted before it got them.
 		 */
-		if (is_named_encrypted(path))
+		if (name_has_suffix(path))
 			doubts->encrypted = true;
 		break;
 	case REASON_FOREIGN_MOUNT:

@@ -271,7 +271,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, default=TREE / os.environ.get("O", "build"))
     parser.add_argument("--quick", action="store_true", help="fewer files, a smaller file, 2 repetitions, nothing kept")
-    parser.add_argument("--long", action="store_true", help="1,000,000 files too", default=bool(os.environ.get("BENCH_LONG")))
+    parser.add_argument("--long", action="store_true", help="1,000,000 files instead of 100,000", default=bool(os.environ.get("BENCH_LONG")))
     parser.add_argument("--only", help="of: small-memory small-stick large-memory large-stick many idle busy", default="")
     parser.add_argument("--repetitions", type=int)
     parser.add_argument("--size", type=int, help="of the large file, in MiB")

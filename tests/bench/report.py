@@ -24,9 +24,11 @@ def machine():
 
 
 def about(machine_):
-    other_work = f", with other work on it (load {machine_['load']})" if machine_["load"] > 0.5 else ""
-    return (f"{machine_['date']}: {machine_['cores']} cores ({machine_['processor']}), {machine_['memory']}, "
-            f"Linux {machine_['kernel']}{other_work}")
+    return f"{machine_['cores']} cores ({machine_['processor']}), {machine_['memory']}, Linux {machine_['kernel']}"
+
+
+def when(machine_):
+    return machine_["date"] + (f", beside other work: load {machine_['load']}" if machine_["load"] > 0.5 else "")
 
 
 def text_of(figure, key):
@@ -51,7 +53,7 @@ def verdict(figure):
 def table(works):
     rows = ["| figure | measured | goal | |", "|---|---|---|---|"]
     for work in works.values():
-        rows.append(f"| **{work['title']}** ({work['machine']['date']}) | | | |")
+        rows.append(f"| **{work['title']}** ({when(work['machine'])}) | | | |")
         rows += [f"| {f['name']} | {text_of(f, 'value')} | {goal_of(f)} | {verdict(f)} |" for f in work["figures"]]
     machines = sorted({about(work["machine"]) for work in works.values()})
     return "\n".join([*rows, "", *(f"{m}." for m in machines)]) + "\n"

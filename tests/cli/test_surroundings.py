@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""THREATS.md 19: argc 0, closed standard streams, a hostile environment; and no daemon."""
+"""argc 0, closed standard streams, a hostile environment; and no daemon."""
 
 import ctypes
 import fcntl

@@ -200,8 +200,9 @@ int main(int argc, char **argv)
 		default:
 			return usage();
 		}
-	if (jobs < 1 || jobs > JOBS_MAX)
+	if (jobs < 1)
 		return usage();
+	jobs = MIN(jobs, (unsigned)JOBS_MAX);
 	/* Each run takes and gives back the same few large buffers. */
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 1 << 30);

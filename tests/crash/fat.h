@@ -3,7 +3,7 @@
 
 /*
  * A FAT filesystem mounted from a model disk, under the engine's table of system calls. What it does with
- * persist units is what FILESYSTEMS says vfat does: an entry is made with start and size 0 and updated later,
+ * persist units is what vfat was seen to do: an entry is made with start and size 0 and updated later,
  * every slot of a long name by itself; FAT cells are written as clusters are taken; an unlinked file's
  * clusters are given back at its last close and can be taken again at once; fsync of a folder does nothing;
  * fsync of a file makes its data, its own short slot and the whole FAT durable; a torn chain that is met

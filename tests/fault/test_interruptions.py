@@ -77,7 +77,7 @@ def test_pulled_out_anywhere_nothing_is_lost(machines, make_drive, filesystem):
         expected = drive.properties["Pending"]
         result = drive.recover(mode, expect=None)
         if result.code != DONE:
-            # FILESYSTEMS.md section 5 has cases in which both forms are kept and the user is asked; each is named.
+            # The recovery table has cases in which both forms are kept and the user is asked; each is named.
             assert result.code == INTERRUPTED and result.failures, (where, result)
             assert_all_there(drive, before, where)
             kept.append((n, result.failures))

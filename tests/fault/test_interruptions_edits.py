@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""FILESYSTEMS.md section 5: what somebody does to the files between an interruption and its recovery is respected."""
+"""What somebody does to the files between an interruption and its recovery is respected."""
 
 import os
 import random

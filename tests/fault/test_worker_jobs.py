@@ -213,7 +213,7 @@ def test_unlock_mends_a_copy_that_is_lost(enrolled):
     assert unlock(enrolled)["key"] == key
 
 
-# The passphrase's pipe (THREATS, case 15)
+# The passphrase's pipe
 
 
 def test_a_passphrase_that_never_ends_times_out(enrolled):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The node helper, and workers that ask it: barrier B of FILESYSTEMS.md section 2, steps 2 and 4."""
+"""The node helper, and workers that ask it: steps 2 and 4 of a barrier."""
 
 import fcntl
 import os

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Who a worker is after the drop, and that no other process of the same user can look into it (THREATS, case
- * 18). Needs root.
+ * Who a worker is after the drop, and that no other process of the same user can look into it.
+ * Needs root.
  */
 
 #include "util/fd.h"

@@ -2,7 +2,7 @@
 
 /*
  * What a worker cannot do once its sandbox is closed, each tried by a process that has gone the same way:
- * root, new keyring, another user, Landlock, filter (DESIGN: "The worker"). Needs root.
+ * root, new keyring, another user, Landlock, filter. Needs root.
  */
 
 #include "skip.h"

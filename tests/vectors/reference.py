@@ -44,7 +44,7 @@ def cipher_name(name, limit=255):
 def plain_name(found, stored_path):
     name = found[:-4]
     stored = stored_path.rsplit(b"/", 1)[-1]
-    return stored if name == blake2b(16, stored).hex().encode() + b"~" else name
+    return stored if name.lower() == blake2b(16, stored).hex().encode() + b"~" else name
 
 
 # --- the encrypted file --------------------------------------------------------------------------------------

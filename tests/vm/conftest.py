@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""One snapshot for the whole suite, a fresh machine for each test, a table of what was seen at the end. Two processes
-share the tests where there are two processors (pytest-xdist): emulation of one machine keeps one of them busy."""
+"""One snapshot for the whole suite, machines that start from it, a table of what was seen at the end. As many processes
+share the tests as there are processors (pytest-xdist): emulation of one machine keeps one of them busy."""
 
 import os
 import pathlib
