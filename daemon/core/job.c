@@ -160,8 +160,8 @@ static int on_record(void *userdata, const Record *record)
 		return -EBADMSG;
 	if (!job->ready && record->header.type != RECORD_READY && record->header.type != RECORD_RESULT)
 		return -EBADMSG;
-	if (job->ready && !job->cancelling && !job_reads_passphrase(job) && job->kind != JOB_PROBE)
-		(void)worker_set_deadline(job->worker, DEADLINE_SILENCE);
+	if (job->ready && !job_reads_passphrase(job) && job->kind != JOB_PROBE)
+		(void)worker_set_deadline(job->worker, job->cancelling ? DEADLINE_CANCEL : DEADLINE_SILENCE);
 
 	switch (record->header.type) {
 	case RECORD_READY:

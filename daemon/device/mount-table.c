@@ -117,6 +117,9 @@ static int mount_parse(char *line, Mount *ret)
 		.nodev = options_have(fields[5], "nodev"),
 		.read_only = options_have(fields[5], "ro") || options_have(super, "ro"),
 	};
+	/* A driver may add its own name: "fuseblk.ntfs-3g". Barriers are the same for all of them. */
+	if (ret->type && strncmp(ret->type, "fuseblk.", 8) == 0)
+		ret->type[strlen("fuseblk")] = 0;
 	if (!ret->root || !ret->point || !ret->type || !ret->source) {
 		mount_clear(ret);
 		return -ENOMEM;
@@ -187,7 +190,7 @@ static bool source_is_node(const char *source, dev_t number)
 bool mount_is_of(const Mount *mount, dev_t number, const char *node)
 {
 	/* Any user may mount a FUSE filesystem that names any source, but fuseblk only as root. */
-	if (strcmp(mount->type, "fuseblk") == 0 || strncmp(mount->type, "fuseblk.", 8) == 0)
+	if (strcmp(mount->type, "fuseblk") == 0)
 		return (mount->number == number || major(mount->number) == 0) &&
 		       (strcmp(mount->source, node) == 0 || source_is_node(mount->source, number));
 	if (major(mount->number) != 0)

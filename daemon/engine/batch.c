@@ -40,6 +40,21 @@ int batch_move(Batch *from, ReplacementState state, Batch *to, const Replacement
 	return r;
 }
 
+void batch_drop_unmade(Batch *batch)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < batch->n; i++) {
+		Replacement *item = batch->items[i];
+
+		if (item->state == REPLACEMENT_FAILED && !item->made)
+			replacement_free(item);
+		else
+			batch->items[kept++] = item;
+	}
+	batch->n = kept;
+}
+
 static int compare_places(const void *a, const void *b)
 {
 	const Replacement *const *left = a, *const *right = b;

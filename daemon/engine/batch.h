@@ -21,6 +21,9 @@ int batch_add(Batch *batch, const ReplacementContext *context, Replacement *repl
 /* Takes the items of one state out of a batch, keeping their order. */
 int batch_move(Batch *from, ReplacementState state, Batch *to, const ReplacementContext *context);
 
+/* Frees the failed items that made no new file, or whose new file is not theirs any more. */
+void batch_drop_unmade(Batch *batch);
+
 /* Folders list their files in whatever order; by inode number they mostly lie on the medium one behind the
  * other. That saves a stick most of the seeking when sources are read and scrubbed. */
 void batch_sort(Batch *batch);

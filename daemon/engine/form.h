@@ -14,6 +14,11 @@ typedef struct Form {
 int form_open(const Vfs *vfs, const Directory *directory, const char *name, Form *ret);
 void form_close(const Vfs *vfs, Form *form);
 
+/* The very same file, time, and file that nobody has written to or renamed since. */
+bool same_file(const struct stat *a, const struct stat *b);
+bool same_time(const struct timespec *a, const struct timespec *b);
+bool unchanged(const struct stat *a, const struct stat *b);
+
 /* Equal, but for what the coarsest filesystem's clock loses. */
 bool times_match(const struct timespec *a, const struct timespec *b);
 

@@ -123,9 +123,7 @@ static int read_entry(Reader *reader, const char *before, JournalEntry *entry)
 	r = take_string(reader, NULL, 0, get_le16(p + 4), &entry->new_name);
 	if (r < 0)
 		return r;
-	if (!path_is_inside(entry->path) || !path_is_inside(entry->new_name) || strchr(entry->new_name, '/'))
-		return -EBADMSG;
-	return 0;
+	return path_is_inside(entry->path) && name_is_beside(entry->new_name, entry->path) ? 0 : -EBADMSG;
 }
 
 static int parse_lists(Reader *reader, const uint8_t *counts, JournalRecord *record)

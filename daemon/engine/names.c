@@ -99,24 +99,32 @@ const char *name_of_path(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* A name of `n` bytes, in a folder or in the drive's root. */
+static bool component_is_inside(const char *name, size_t n, bool at_root)
+{
+	char text[NAME_BYTES_MAX + 1];
+
+	if (n == 0 || n > NAME_BYTES_MAX)
+		return false;
+	memcpy(text, name, n);
+	text[n] = 0;
+	return strcmp(text, ".") != 0 && strcmp(text, "..") != 0 && !(at_root && name_is_excluded(text));
+}
+
 bool path_is_inside(const char *path)
 {
 	for (const char *part = path;;) {
 		size_t n = strcspn(part, "/");
 
-		if (n == 0 || n > NAME_BYTES_MAX || (n == 1 && part[0] == '.') ||
-			(n == 2 && part[0] == '.' && part[1] == '.'))
+		if (!component_is_inside(part, n, part == path))
 			return false;
-		if (part == path) {
-			char first[NAME_BYTES_MAX + 1];
-
-			memcpy(first, part, n);
-			first[n] = 0;
-			if (name_is_excluded(first))
-				return false;
-		}
 		if (!part[n])
 			return true;
 		part += n + 1;
 	}
+}
+
+bool name_is_beside(const char *name, const char *path)
+{
+	return !strchr(name, '/') && component_is_inside(name, strlen(name), !strchr(path, '/'));
 }

@@ -41,3 +41,6 @@ const char *name_of_path(const char *path);
 /* Whether a path stays inside the drive and off what is not the user's: relative, no empty, "." or ".."
  * parts, not in an excluded folder. */
 bool path_is_inside(const char *path);
+
+/* Whether a file of that name may stand in the folder that `path` (which path_is_inside()) lies in. */
+bool name_is_beside(const char *name, const char *path);

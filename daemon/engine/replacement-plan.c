@@ -50,6 +50,10 @@ static int plan_decrypt(
 		plain_name);
 	if (r < 0)
 		return r;
+	if (!name_is_beside(plain_name, entry->path)) { /* "lost+found" in the root, for instance */
+		*ret_reason = REASON_CLASH;
+		return -EBADMSG;
+	}
 	entry->new_name = strdup(plain_name);
 	if (!entry->new_name)
 		return -ENOMEM;

@@ -31,9 +31,11 @@ typedef struct Replacement {
 	JournalEntry entry;
 	const char *name; /* the source's, inside entry.path */
 	struct stat source;
-	int source_fd; /* held until the source's deletion is durable */
+	struct stat scrubbed; /* the source, behind its scrub */
+	int source_fd;        /* held until the source's deletion is durable */
 	int new_fd;    /* while it is written; and again while an abandoned one's deletion is not durable */
-	bool made;     /* the new file exists */
+	bool made;     /* the new file exists, and is ours to take away again */
+	bool complete; /* entry.new_mtime is the new file's */
 	bool leased;
 	bool mode_lent; /* the source was made writable by us */
 	bool fatal;     /* the drive failed, not this file: the run must stop */
@@ -63,9 +65,10 @@ typedef struct ReplacementContext {
 	const Secret *tag_key;
 	uint8_t run[RUN_ID_SIZE];
 	unsigned helpers; /* threads for one large file */
-	void *userdata;   /* for the two below */
+	void *userdata;   /* for those below */
 	bool (*stopped)(void *userdata);
 	void (*advanced)(void *userdata, uint64_t plain_bytes);
+	void (*alive)(void *userdata, uint64_t bytes); /* work goes on that no byte is counted for */
 } ReplacementContext;
 
 /* Plans one file that was found by a walk. The entry's path, sizes, times and names are set; for a decrypt

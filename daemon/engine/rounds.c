@@ -276,6 +276,8 @@ static int settle_failures(Rounds *rounds, Batch *batch)
 	for (size_t i = 0; i < batch->n; i++)
 		if (batch->items[i]->state == REPLACEMENT_FAILED)
 			rounds->fatal |= replacement_abandon(&run->context, batch->items[i]) < 0;
+	/* What is listed as aborted a recovery takes for the run's own. */
+	batch_drop_unmade(batch);
 	return batch_move(batch, REPLACEMENT_FAILED, &rounds->aborted, &run->context);
 }
 

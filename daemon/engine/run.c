@@ -28,6 +28,11 @@ static void advanced(void *userdata, uint64_t plain_bytes)
 	run_advance(userdata, 0, plain_bytes);
 }
 
+static void alive(void *userdata, uint64_t bytes _unused_)
+{
+	run_advance(userdata, 0, 0);
+}
+
 /* Filesystems that overwrite a file's blocks in place. */
 static bool overwrites_in_place(const char *type)
 {
@@ -86,6 +91,7 @@ Outcome run_init(Run *run, TransactionKind kind, Volume *volume, const Transacti
 		.userdata = run,
 		.stopped = stopped,
 		.advanced = advanced,
+		.alive = alive,
 	};
 	/* Serials are half of the content tags' keys: two runs of one identity must not share them. */
 	randombytes_buf(&run->next_serial, sizeof(run->next_serial));

@@ -32,6 +32,7 @@ typedef struct Scrub {
 	int fd;
 	uint64_t size, end; /* of the file, and of its last cluster */
 	const ScrubKey *key;
+	const ScrubHelp *help;
 } Scrub;
 
 static size_t segment_size(const Scrub *scrub, uint64_t segment)
@@ -61,20 +62,24 @@ static int scrub_commit(void *userdata, uint64_t segment, Workspace *workspace)
 	if (r == -ENOSPC && offset + size > scrub->size)
 		r = vfs_write_full(scrub->vfs, scrub->fd, workspace->plain,
 			(size_t)(scrub->size > offset ? scrub->size - offset : 0), offset);
+	if (r >= 0 && scrub->help->alive)
+		scrub->help->alive(scrub->help->userdata, size);
 	return r;
 }
 
-int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, unsigned helpers,
-	Workspace *workspace)
+int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key,
+	const ScrubHelp *help, Workspace *workspace)
 {
 	Scrub scrub = {.vfs = vfs,
 		.fd = fd,
 		.size = size,
 		.end = (size + cluster - 1) / cluster * cluster,
-		.key = key};
+		.key = key,
+		.help = help};
 	const Segments segments = {.userdata = &scrub, .compute = scrub_compute, .commit = scrub_commit};
 
-	return segments_run(&segments, (scrub.end + SEGMENT_PLAIN - 1) / SEGMENT_PLAIN, helpers, workspace);
+	return segments_run(
+		&segments, (scrub.end + SEGMENT_PLAIN - 1) / SEGMENT_PLAIN, help->threads, workspace);
 }
 
 int scrub_recognize(const Vfs *vfs, int fd, uint64_t size, const ScrubKey *key, Workspace *workspace)

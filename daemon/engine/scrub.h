@@ -24,10 +24,15 @@ void scrub_key_derive(const Secret *scrub_root, const uint8_t last_tag[SUITE_TAG
 /* The pattern of `size` bytes (a multiple of SCRUB_SECTOR) from byte `offset` (likewise) on. */
 void scrub_pattern(const ScrubKey *key, uint64_t offset, uint8_t *ret, size_t size);
 
-/* Overwrites a file of `size` bytes through the end of its last cluster, from its start on; up to `helpers`
- * threads make the pattern of a large one. */
-int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key, unsigned helpers,
-	Workspace *workspace);
+typedef struct ScrubHelp {
+	unsigned threads; /* that make the pattern of a large file, beside the caller's */
+	void (*alive)(void *userdata, uint64_t bytes); /* after each segment. May be NULL */
+	void *userdata;
+} ScrubHelp;
+
+/* Overwrites a file of `size` bytes through the end of its last cluster, from its start on. */
+int scrub_file(const Vfs *vfs, int fd, uint64_t size, size_t cluster, const ScrubKey *key,
+	const ScrubHelp *help, Workspace *workspace);
 
 /* What the sectors of a scrubbed or half-scrubbed file are. */
 typedef enum ScrubState {

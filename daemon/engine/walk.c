@@ -169,14 +169,12 @@ static int push_frame(Walk *walk, Directory *directory)
 	return 0;
 }
 
-int walk_is_cipher(const Vfs *vfs, int dir_fd, const char *name)
+int walk_has_magic(const Vfs *vfs, int dir_fd, const char *name)
 {
 	uint8_t magic[CIPHERFILE_MAGIC_SIZE];
 	ssize_t n;
 	int fd;
 
-	if (!name_has_suffix(name))
-		return 0;
 	fd = vfs->open(vfs, dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME, 0);
 	if (fd < 0)
 		return fd;
@@ -185,6 +183,11 @@ int walk_is_cipher(const Vfs *vfs, int dir_fd, const char *name)
 	if (n < 0)
 		return (int)n;
 	return n == (ssize_t)sizeof(magic) && cipherfile_is_magic(magic, sizeof(magic));
+}
+
+int walk_is_cipher(const Vfs *vfs, int dir_fd, const char *name)
+{
+	return name_has_suffix(name) ? walk_has_magic(vfs, dir_fd, name) : 0;
 }
 
 static void set_failed(WalkEntry *entry, int error)

@@ -65,3 +65,6 @@ int walk_next(Walk *walk, WalkEntry *ret);
 /* Whether this ordinary file is one of ours by suffix and magic. 1, 0, or a negative errno when it cannot be
  * read. */
 int walk_is_cipher(const Vfs *vfs, int dir_fd, const char *name);
+
+/* The same by its magic alone, whatever its name. */
+int walk_has_magic(const Vfs *vfs, int dir_fd, const char *name);

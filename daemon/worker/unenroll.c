@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/names.h"
+#include "engine/walk.h"
 #include "worker/jobs.h"
 #include "worker/result.h"
 
@@ -47,6 +48,33 @@ static void doubts_failure(void *userdata, const char *path, Reason reason, int 
 	doubts->observer.failure(doubts->observer.userdata, path, reason, error);
 }
 
+/* What was renamed, or found again by a repair, needs the key as well. */
+static Outcome find_renamed(Worker *worker)
+{
+	const Vfs *vfs = &worker->vfs.vfs;
+	_cleanup_walk_ Walk *walk = NULL;
+	WalkEntry entry;
+	int r;
+
+	r = walk_new(vfs, worker->mount.fd, NULL, 0, &walk);
+	while (r >= 0 && (r = walk_next(walk, &entry)) > 0) {
+		if (control_cancelled(worker->control))
+			return OUTCOME_CANCELLED;
+		if (entry.kind != ENTRY_PLAIN)
+			continue;
+		r = walk_has_magic(vfs, entry.directory->fd, entry.name);
+		if (r > 0)
+			return result_set(&worker->result, OUTCOME_FILES_ENCRYPTED,
+				"%s is an encrypted file under another name: let it end in .ucr again",
+				entry.path);
+		if (r < 0)
+			return result_set(&worker->result, OUTCOME_UNFIT_FILES,
+				"%s could not be looked at: it may be encrypted", entry.path);
+	}
+	return r < 0 ? result_fail(&worker->result, r, "The drive could not be looked through")
+		     : OUTCOME_DONE;
+}
+
 static Outcome unenroll_survey(Worker *worker, const DriveIdentity *identity)
 {
 	const TransactionOptions options = {.target_fd = -1};
@@ -79,7 +107,7 @@ static Outcome unenroll_survey(Worker *worker, const DriveIdentity *identity)
 	if (doubts.unseen || found.counts[COUNT_FAILED] > 0)
 		return result_set(&worker->result, OUTCOME_UNFIT_FILES,
 			"some files could not be looked at: they may be encrypted");
-	return OUTCOME_DONE;
+	return find_renamed(worker);
 }
 
 Outcome job_unenroll(Worker *worker)

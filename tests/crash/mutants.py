@@ -37,7 +37,7 @@ RETIRED = ("rounds.c", "	r = journal_begin(rounds->journal, &rounds->head);\n	if
            "	r = journal_begin(rounds->journal, &rounds->head);\n")
 ABORTED = ("rounds.c", "	if (r >= 0)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted);\n", "")
 WHILE_READ = ("replacement.c", "	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")
-BEFORE_IT_GOES = ("replacement.c", "	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")
+BEFORE_IT_GOES = ("replacement-release.c", "	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")
 UNLINK_FIRST = ("rounds.c", "	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")
 CLOSED_AT_ONCE = ("rounds.c", "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		run_count(",
                   "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		if (item->source_fd >= 0)\n"
@@ -119,20 +119,20 @@ MUTANTS = [
     ("no O_EXCL", "replacement.c", [("O_CREAT | O_EXCL, mode", "O_CREAT, mode")], None),
     ("a source changed while it is read", "replacement.c", [WHILE_READ],
      ("the same is asked again before the scrub and before the unlink", "a source changed, whenever")),
-    ("a source changed before it goes", "replacement.c", [BEFORE_IT_GOES], None),
+    ("a source changed before it goes", "replacement-release.c", [BEFORE_IT_GOES], None),
     ("a source changed, whenever", "replacement.c", [WHILE_READ, BEFORE_IT_GOES], None),
-    ("no lease", "replacement.c",
+    ("no lease", "replacement-release.c",
      [("	r = vfs->lease(vfs, replacement->source_fd);\n	replacement->leased = r >= 0;", "	r = 0;\n	replacement->leased = true;"),
       ("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {", "	if (false) {")], None),
-    ("a lease that is refused", "replacement.c", [("	if (r == -EAGAIN || r == -EBUSY) {", "	if (false) {")], None),
-    ("a lease that is broken", "replacement.c",
+    ("a lease that is refused", "replacement-release.c", [("	if (r == -EAGAIN || r == -EBUSY) {", "	if (false) {")], None),
+    ("a lease that is broken", "replacement-release.c",
      [("	if (replacement->leased && !vfs->lease_holds(vfs, replacement->source_fd)) {", "	if (false) {")], None),
-    ("no leases, not read once more", "replacement.c",
+    ("no leases, not read once more", "replacement-release.c",
      [("	if (replacement->leased || !workspace || context->recovering)\n		return true;", "	return true;")], None),
-    ("another file in the source's place", "replacement.c",
+    ("another file in the source's place", "replacement-release.c",
      [("	if (r >= 0 && !same_file(&held, &named)) {\n		/* Somebody", "	if (false) {\n		/* Somebody")], None),
     ("an edited new plaintext", "replacement.c", [("	if (edited) {", "	if (false) {")], None),
-    ("abandoned file not held", "replacement.c",
+    ("abandoned file not held", "replacement-release.c",
      [("	if (r == -ENOENT || r == -ELOOP) /* gone, or", "	replacement_close(context, replacement);\n	if (r == -ENOENT || r == -ELOOP) /* gone, or")], None),
     ("scrub with zeros", "scrub.c",
      [("	(void)crypto_stream_chacha20_xor_ic(ret, ret, size, nonce, offset / 64, key->bytes);", "	(void)nonce, (void)offset, (void)key;")], None),
@@ -161,7 +161,7 @@ MUTANTS = [
      [("			c->finding->trusted = c->finding->promoted = true;\n		} else if (r < 0)", "			;\n		} else if (r < 0)")], None),
     ("recovery: a promotion is not recorded", "recovery.c",
      [("			return write_findings(recovery, 0, false);", "			return 0;")], None),
-    ("a scrubbed source bears no mark", "replacement.c",
+    ("a scrubbed source bears no mark", "replacement-release.c",
      [("	if (context->unordered)\n		(void)volume->vfs->chmod(\n			volume->vfs, replacement->source_fd, replacement->source.st_mode & 07555);\n", "")], None),
     ("a new plaintext bears no mark", "replacement.c",
      [("	if (r >= 0 && context->unordered)\n		(void)vfs->chmod(vfs, replacement->new_fd, made.st_mode & 07555);\n", "")], None),
@@ -186,8 +186,8 @@ MUTANTS = [
     ("recovery: encrypted form not checked", "classify.c",
      [("	else if (!cipher_is_whole(c, &c->source))\n		decide(c, ACTION_KEEP, REASON_MEDIUM_FAILED);\n", "")], None),
     ("recovery: a source edited since it was looked at", "replacement.c",
-     [("(context->recovering && !replacement->mode_lent && !unchanged(&st, &replacement->source))", "false")], None),
-    ("recovery: a new file edited since it was looked at", "replacement.c",
+     [("!replacement->mode_lent && !unchanged(&st, &replacement->source)", "false")], None),
+    ("recovery: a new file edited since it was looked at", "replacement-release.c",
      [("	if (r >= 0 && replacement->seen && !unchanged(&named, &replacement->found_new))\n		return -ESTALE;\n", "")], None),
     ("recovery: an abandoned file's alias not looked for", "classify.c",
      [("		if (!c->source.present || c->run->context.scrub)\n			return false;", "		if (true)\n			return false;")], None),

@@ -112,7 +112,10 @@ class Points:
     # ---- the daemon
 
     def pids(self):
-        return set(self.processes.read_text().split())
+        try:
+            return set(self.processes.read_text().split())
+        except FileNotFoundError:  # killed, and not started again yet
+            return set()
 
     def traced(self, at, verb, *options):
         """Lets usbctl run while usbcryptd is to be killed before its call number `at`. Returns usbctl's result, whether

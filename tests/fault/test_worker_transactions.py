@@ -213,6 +213,16 @@ def test_unenroll_with_encrypted_files_is_refused(volume):
     assert volume.drive.bytes() == before
 
 
+def test_unenroll_finds_encrypted_files_under_other_names(volume):
+    fill(volume.root, {"folder/a": b"1", "plain": b"2"})
+    volume.run("ENCRYPT", paths=[b"folder"])
+    os.rename(volume.root / "folder/a.ucr", volume.root / "folder/a, encrypted")
+    before = volume.drive.bytes()
+    result = run(volume.drive, "UNENROLL", PASSPHRASE)
+    assert result["outcome"] == "FILES_ENCRYPTED" and "folder/a, encrypted" in result["message"], result
+    assert volume.drive.bytes() == before
+
+
 def test_unenroll_when_something_cannot_be_looked_at_is_refused(volume):
     fill(volume.root, {"private/a": b"1"}, uid=4321)
     os.chmod(volume.root / "private", 0o700)

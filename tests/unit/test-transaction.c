@@ -511,6 +511,22 @@ static void an_interrupted_decrypt_needs_somebody_who_may_decrypt(void **state _
 	tree_end(&tree);
 }
 
+static void a_name_that_only_the_root_reserves_is_recovered(void **state _unused_)
+{
+	Tree tree;
+
+	tree_begin(&tree);
+	tree_make(&tree, "a/lost+found", 1000);
+	tree_remember(&tree);
+	assert_int_equal(tree_encrypt(&tree), OUTCOME_DONE);
+	tree.fixture.barriers_left = 2;
+	assert_int_equal(tree_decrypt(&tree), OUTCOME_INTERRUPTED);
+	tree.fixture.barriers_left = -1;
+	assert_int_equal(tree_recover(&tree, RECOVERY_RESUME), OUTCOME_DONE);
+	tree_assert_as_remembered(&tree);
+	tree_end(&tree);
+}
+
 static void a_file_in_use_stays_in_plain(void **state _unused_)
 {
 	Tree tree;
@@ -564,6 +580,7 @@ int main(void)
 		cmocka_unit_test(an_edit_after_the_interruption_is_kept),
 		cmocka_unit_test(a_scrub_of_which_a_tiny_files_bytes_alone_arrived_is_no_edit),
 		cmocka_unit_test(an_interrupted_decrypt_needs_somebody_who_may_decrypt),
+		cmocka_unit_test(a_name_that_only_the_root_reserves_is_recovered),
 		cmocka_unit_test(a_file_in_use_stays_in_plain),
 		cmocka_unit_test(a_medium_that_lies_costs_no_file),
 	};
