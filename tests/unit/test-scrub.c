@@ -20,7 +20,9 @@ static int scrubbed(Fixture *f, uint64_t size, int expected)
 	memset(plain, 'x', size);
 	assert_int_equal(pwrite(fd, plain, size, 0), size);
 	assert_int_equal(workspace_init(&workspace), 0);
-	assert_int_equal(scrub_file(&f->vfs, fd, size, CLUSTER, &key, &(ScrubHelp){.threads = HELPERS}, &workspace), expected);
+	assert_int_equal(
+		scrub_file(&f->vfs, fd, size, CLUSTER, &key, &(ScrubHelp){.threads = HELPERS}, &workspace),
+		expected);
 	workspace_clear(&workspace);
 	return fd;
 }
