@@ -91,6 +91,16 @@ static void fuseblk_is_known_by_its_source_and_plain_fuse_never(void **state)
 	assert_false(mount_is_of(mount_table_get(table, 6), makedev(8, 49), "/dev/sdd1"));
 }
 
+static void a_driver_that_adds_its_name_to_fuseblk_is_fuseblk(void **state)
+{
+	_cleanup_mount_table_ MountTable *table =
+		parse("100 22 8:49 / /media/n rw,nosuid,nodev - fuseblk.fuse2fs /dev/sdd1 rw,user_id=0\n");
+
+	(void)state;
+	assert_string_equal(mount_table_get(table, 0)->type, "fuseblk");
+	assert_true(mount_is_of(mount_table_get(table, 0), makedev(8, 49), "/dev/sdd1"));
+}
+
 static void either_kind_of_read_only_counts(void **state)
 {
 	_cleanup_mount_table_ MountTable *table = parse(text);
@@ -206,6 +216,7 @@ int main(void)
 		cmocka_unit_test(a_part_of_a_drive_is_not_the_drive),
 		cmocka_unit_test(a_btrfs_is_known_by_its_source),
 		cmocka_unit_test(fuseblk_is_known_by_its_source_and_plain_fuse_never),
+		cmocka_unit_test(a_driver_that_adds_its_name_to_fuseblk_is_fuseblk),
 		cmocka_unit_test(either_kind_of_read_only_counts),
 		cmocka_unit_test(what_no_path_leads_to_is_hidden),
 		cmocka_unit_test(what_makes_no_sense_is_ebadmsg),

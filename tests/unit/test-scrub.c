@@ -8,10 +8,17 @@
 
 static const ScrubKey key = {{1, 2, 3}};
 
-/* Scrubs a file of `size` bytes of 'x'. Returns its descriptor. */
+static void note_segment(void *userdata, uint64_t bytes)
+{
+	*(uint64_t *)userdata += bytes;
+}
+
+/* Scrubs a file of `size` bytes of 'x', and looks whether each segment is told. Returns its descriptor. */
 static int scrubbed(Fixture *f, uint64_t size, int expected)
 {
 	_cleanup_free_ uint8_t *plain = new0(uint8_t, size + 1);
+	uint64_t told = 0;
+	const ScrubHelp help = {.threads = HELPERS, .alive = note_segment, .userdata = &told};
 	Workspace workspace;
 	int fd = openat(f->root_fd, "file", O_RDWR | O_CREAT | O_TRUNC, 0600);
 
@@ -20,9 +27,9 @@ static int scrubbed(Fixture *f, uint64_t size, int expected)
 	memset(plain, 'x', size);
 	assert_int_equal(pwrite(fd, plain, size, 0), size);
 	assert_int_equal(workspace_init(&workspace), 0);
-	assert_int_equal(
-		scrub_file(&f->vfs, fd, size, CLUSTER, &key, &(ScrubHelp){.threads = HELPERS}, &workspace),
-		expected);
+	assert_int_equal(scrub_file(&f->vfs, fd, size, CLUSTER, &key, &help, &workspace), expected);
+	if (expected == 0)
+		assert_int_equal(told, (size + CLUSTER - 1) / CLUSTER * CLUSTER);
 	workspace_clear(&workspace);
 	return fd;
 }
