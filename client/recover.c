@@ -23,6 +23,13 @@ static void explain(const Client *client, const Drive *drive, const char *title)
 		encrypting ? "decrypts those that were done" : "encrypts all that is plain there");
 	client_say(client,
 		"  usbctl recover --settle    settles what is half done, and leaves the others as they are");
+	/* A torn folder's last cluster counts as free there: whatever is written next may take it. */
+	if (strcmp(drive->filesystem, "exfat") == 0 || strcmp(drive->filesystem, "vfat") == 0)
+		client_say(client,
+			"If the drive was pulled out or lost its power, have it checked first, not mounted: "
+			"'%s %s', or Windows' error checking.",
+			strcmp(drive->filesystem, "exfat") == 0 ? "fsck.exfat -y" : "fsck.fat -a",
+			drive->device);
 	client_say(client, "With --dry-run each says what it would do. Before a risk of any kind, 'usbctl "
 			   "decrypt --to DIR' "
 			   "copies the files off without touching the drive.");
