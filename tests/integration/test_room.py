@@ -117,9 +117,9 @@ def test_a_drive_that_fills_up_meanwhile(slow, filesystem, verb):
     drive, before = slow(filesystem)
     if verb == "decrypt":
         drive.encrypt()
+    filler = Filler(drive, 4 * MIB)  # enough to begin with, and soon taken
     running = drive.begin(verb)
     drive.wait_running(20)
-    filler = Filler(drive, 0)
     # Whatever becomes free is taken.
     while running.poll() is None:
         filler.take(0)
