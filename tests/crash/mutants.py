@@ -37,6 +37,7 @@ RETIRED = ("rounds.c", "	r = journal_begin(rounds->journal, &rounds->head);\n	if
            "	r = journal_begin(rounds->journal, &rounds->head);\n")
 ABORTED = ("rounds.c", "	if (r >= 0)\n		r = record_list(rounds, JOURNAL_ABORTED, &rounds->aborted);\n", "")
 WHILE_READ = ("replacement.c", "	if (r >= 0 && !unchanged(&now, &replacement->source))\n		r = -ESTALE;\n	return r;", "	return r;")
+EDITED_PLAIN = ("replacement.c", "	if (edited) {", "	if (false) {")
 BEFORE_IT_GOES = ("replacement-release.c", "	if (r < 0 || !unchanged(&now, &replacement->source)) {", "	if (r < 0) {")
 UNLINK_FIRST = ("rounds.c", "	r = round_write(rounds);\n", "	r = round_unlink(rounds);\n	if (r >= 0)\n		r = round_write(rounds);\n")
 CLOSED_AT_ONCE = ("rounds.c", "		if (item->state != REPLACEMENT_UNLINKED)\n			continue;\n		run_count(",
@@ -131,7 +132,10 @@ MUTANTS = [
      [("	if (replacement->leased || !workspace || context->recovering)\n		return true;", "	return true;")], None),
     ("another file in the source's place", "replacement-release.c",
      [("	if (r >= 0 && !same_file(&held, &named)) {\n		/* Somebody", "	if (false) {\n		/* Somebody")], None),
-    ("an edited new plaintext", "replacement.c", [("	if (edited) {", "	if (false) {")], None),
+    ("an edited new plaintext", "replacement.c", [EDITED_PLAIN],
+     ("one whose time has changed is not taken away, whatever made it fail", "an edited new plaintext, either way")),
+    ("an edited new plaintext, either way", "replacement.c",
+     [EDITED_PLAIN, ("replacement-release.c", "	if (r >= 0 && replacement_is_edited(context, replacement, &named)) {", "	if (false) {")], None),
     ("abandoned file not held", "replacement-release.c",
      [("	if (r == -ENOENT || r == -ELOOP) /* gone, or", "	replacement_close(context, replacement);\n	if (r == -ENOENT || r == -ELOOP) /* gone, or")], None),
     ("scrub with zeros", "scrub.c",
