@@ -142,10 +142,11 @@ static void call_plan(Call *call)
 	if ((drive->pending == TRANSACTION_DECRYPT && mode == RECOVERY_RESUME) ||
 		(drive->pending == TRANSACTION_ENCRYPT && mode == RECOVERY_ROLLBACK))
 		call_need(call, "decrypt", false);
-	else if (drive->pending == TRANSACTION_DECRYPT && mode == RECOVERY_SETTLE)
+	else if (drive->pending == TRANSACTION_DECRYPT)
+		/* What has been decrypted already and is trusted can only be finished. */
 		call_need(call, "decrypt", true);
-	else if ((drive->pending == TRANSACTION_ENCRYPT && mode == RECOVERY_RESUME) ||
-		 (drive->pending == TRANSACTION_DECRYPT && mode == RECOVERY_ROLLBACK))
+	if ((drive->pending == TRANSACTION_ENCRYPT && mode == RECOVERY_RESUME) ||
+		(drive->pending == TRANSACTION_DECRYPT && mode == RECOVERY_ROLLBACK))
 		call_need(call, "encrypt", false);
 }
 

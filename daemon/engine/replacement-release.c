@@ -64,6 +64,11 @@ static bool new_stands(const ReplacementContext *context, Replacement *replaceme
 	if (r >= 0 && S_ISREG(named.st_mode) &&
 		(!context->encrypting || (uint64_t)named.st_size == replacement->entry.new_size))
 		return true;
+	if (r < 0 && r != -ENOENT) {
+		replacement_fail(replacement, reason_of(r, REASON_IO), r);
+		replacement->fatal = error_is_fatal(r);
+		return false;
+	}
 	replacement->made = false; /* whatever is there now is not ours */
 	replacement_fail(replacement, REASON_CHANGED, 0);
 	return false;
@@ -79,7 +84,12 @@ static bool source_stands(const ReplacementContext *context, Replacement *replac
 	r = vfs->lstat(vfs, replacement->directory->fd, replacement->name, &named);
 	if (r >= 0 && same_file(&named, &replacement->source))
 		return true;
-	replacement_fail(replacement, REASON_CHANGED, 0);
+	if (r < 0 && r != -ENOENT) {
+		replacement_fail(replacement, reason_of(r, REASON_IO), r);
+		replacement->fatal = error_is_fatal(r);
+	} else {
+		replacement_fail(replacement, REASON_CHANGED, 0);
+	}
 	return false;
 }
 
