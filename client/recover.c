@@ -9,19 +9,6 @@
 
 #include <unistd.h>
 
-#define CHECK_FIRST                                                                                          \
-	"If the drive was pulled out or lost its power, have it checked first, not mounted: '%s %s', or "    \
-	"Windows' error checking."
-
-/* What mends a filesystem on which a folder that was growing may lie in free clusters: whatever is written
- * next may take them. NULL: no such filesystem. */
-static const char *checker_of(const Drive *drive)
-{
-	if (strcmp(drive->filesystem, "exfat") == 0)
-		return "fsck.exfat -y";
-	return strcmp(drive->filesystem, "vfat") == 0 ? "fsck.fat -a" : NULL;
-}
-
 static void explain(const Client *client, const Drive *drive, const char *title)
 {
 	bool encrypting = strcmp(drive->pending, "encrypt") == 0;
@@ -36,8 +23,6 @@ static void explain(const Client *client, const Drive *drive, const char *title)
 		encrypting ? "decrypts those that were done" : "encrypts all that is plain there");
 	client_say(client,
 		"  usbctl recover --settle    settles what is half done, and leaves the others as they are");
-	if (checker_of(drive))
-		client_say(client, CHECK_FIRST, checker_of(drive), drive->device);
 	client_say(client, "With --dry-run each says what it would do. Before a risk of any kind, 'usbctl "
 			   "decrypt --to DIR' "
 			   "copies the files off without touching the drive.");
@@ -116,11 +101,6 @@ ExitCode verb_recover(Client *client)
 		code = choose(client, target.drive, &mode);
 	if (code != CODE_DONE || mode == RECOVERY_MODE_INVALID)
 		return code;
-	/* The kernel tells usbcryptd of a torn folder on vfat, not on exFAT. */
-	if (given_mode(&client->arguments) != RECOVERY_MODE_INVALID && run.changing &&
-		mode != RECOVERY_SETTLE && *target.drive->pending &&
-		strcmp(target.drive->filesystem, "exfat") == 0)
-		client_warn(client, CHECK_FIRST, checker_of(target.drive), target.drive->device);
 	run.mode = recovery_mode_name(mode);
 	encrypts = (strcmp(target.drive->pending, "encrypt") == 0) == (mode != RECOVERY_ROLLBACK);
 	if (!encrypts)

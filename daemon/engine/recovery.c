@@ -279,8 +279,15 @@ static Outcome stays_pending(Recovery *recovery, int error)
 static Outcome recover(Recovery *recovery, bool followed, bool *ret_settled)
 {
 	Run *run = &recovery->run;
+	Outcome outcome;
 	int r;
 
+	/* Files that were being written are torn, as a rule: what follows looks again, when they are gone. */
+	outcome = run_check_volume(run, VOLUME_ALWAYS, VOLUME_TORN);
+	if (outcome != OUTCOME_DONE) {
+		run->result->pending = recovery->latest->operation;
+		return outcome == OUTCOME_CANCELLED ? OUTCOME_INTERRUPTED : outcome;
+	}
 	r = run_adopt(run, recovery->latest->run);
 	if (r >= 0)
 		r = list_findings(recovery);

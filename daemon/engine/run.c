@@ -420,6 +420,22 @@ Outcome run_outcome(const Run *run, int error)
 	}
 }
 
+Outcome run_check_volume(Run *run, VolumeQuestion question, VolumeState tolerated)
+{
+	const Vfs *vfs = run->volume->vfs;
+	int r;
+
+	while ((r = vfs->check(vfs, question)) == -EINPROGRESS) {
+		if (run_cancelled(run))
+			return OUTCOME_CANCELLED;
+		run_advance(run, 0, 0);
+		question = VOLUME_GO_ON;
+	}
+	if (r < 0)
+		return run_outcome(run, r);
+	return (VolumeState)r > tolerated ? OUTCOME_FILESYSTEM_DAMAGED : OUTCOME_DONE;
+}
+
 Outcome run_final_outcome(const Run *run)
 {
 	if (run->result->counts[COUNT_FAILED] > 0 || run->result->counts[COUNT_MOVED] > 0)

@@ -63,5 +63,9 @@ int run_free_space(const Run *run, uint64_t *ret_free);
 /* An errno's outcome, asking first whether the drive is still there. */
 Outcome run_outcome(const Run *run, int error);
 
+/* Looks whether the filesystem's allocation can be relied on. FILESYSTEM_DAMAGED: it is worse than
+ * `tolerated`; CANCELLED. */
+Outcome run_check_volume(Run *run, VolumeQuestion question, VolumeState tolerated);
+
 /* DONE, or PARTIAL where files were left out or moved. */
 Outcome run_final_outcome(const Run *run);

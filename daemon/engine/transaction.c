@@ -72,6 +72,9 @@ static Outcome replace_files(Run *run)
 	int r = 0;
 
 	outcome = open_journal(run, &journal);
+	if (outcome == OUTCOME_DONE)
+		outcome = run_check_volume(
+			run, run->options->resumed ? VOLUME_ALWAYS : VOLUME_IF_UNCLEAN, VOLUME_SOUND);
 	if (outcome != OUTCOME_DONE)
 		return outcome;
 	outcome = preflight_run(run, &preflight);

@@ -326,6 +326,13 @@ static int posix_read_medium(const Vfs *vfs, int root_fd _unused_)
 	return posix->node->drop_caches(posix->node->userdata);
 }
 
+static int posix_check(const Vfs *vfs, VolumeQuestion question)
+{
+	const VfsNode *node = ((const VfsPosix *)vfs->userdata)->node;
+
+	return node ? node->check(node->userdata, question) : VOLUME_SOUND;
+}
+
 static void posix_now(const Vfs *vfs _unused_, clockid_t clock, struct timespec *ret)
 {
 	(void)clock_gettime(clock, ret);
@@ -360,6 +367,7 @@ static const Vfs posix_vfs = {
 	.lease_holds = posix_lease_holds,
 	.barrier = posix_barrier,
 	.read_medium = posix_read_medium,
+	.check = posix_check,
 	.is_alive = posix_is_alive,
 	.now = posix_now,
 };

@@ -18,6 +18,19 @@
 
 typedef struct Vfs Vfs;
 
+/* What a look at a filesystem's allocation says. Without one that knows the filesystem: SOUND. */
+typedef enum VolumeState {
+	VOLUME_SOUND,
+	VOLUME_TORN,    /* files' clusters count as free, or their entries are torn: allocate nothing */
+	VOLUME_DAMAGED, /* folders' clusters do, or two have one cluster: free nothing either */
+} VolumeState;
+
+typedef enum VolumeQuestion {
+	VOLUME_IF_UNCLEAN, /* SOUND where the filesystem says that it was unmounted cleanly */
+	VOLUME_ALWAYS,
+	VOLUME_GO_ON, /* it was not finished */
+} VolumeQuestion;
+
 #define VFS_SHORT_NAME_MAX 13 /* 8 + '.' + 3 + NUL */
 
 typedef struct VfsEntry {
@@ -77,6 +90,9 @@ struct Vfs {
 	 * that (O_DIRECT or 0), or -EOPNOTSUPP when there is no way. */
 	int (*read_medium)(const Vfs *vfs, int root_fd);
 
+	/* A VolumeState, or -EINPROGRESS: there is more to look at, ask with VOLUME_GO_ON. */
+	int (*check)(const Vfs *vfs, VolumeQuestion question);
+
 	/* Whether the disk that was opened is still there: ENOENT and an empty folder mean nothing without
 	 * it. */
 	bool (*is_alive)(const Vfs *vfs);
@@ -91,7 +107,8 @@ typedef struct VfsNode {
 	void *userdata;
 	int (*sync)(
 		void *userdata); /* fsync of the node: writes its dirty buffers, one flush, reports errors */
-	int (*drop_caches)(void *userdata); /* POSIX_FADV_DONTNEED on the node */
+	int (*drop_caches)(void *userdata);                    /* POSIX_FADV_DONTNEED on the node */
+	int (*check)(void *userdata, VolumeQuestion question); /* as Vfs.check */
 	bool (*is_alive)(
 		void *userdata); /* /sys/dev/block/M:m is there, with the disk sequence recorded at mount */
 } VfsNode;

@@ -26,6 +26,7 @@ static const RecordShape shapes[RECORD_TYPE_MAX] = {
 	[RECORD_RESULT] = {true, false, sizeof(ResultRecord)},
 	[RECORD_NODE_SYNC] = {true, false, sizeof(NodeRequestRecord)},
 	[RECORD_NODE_DROP] = {true, false, sizeof(NodeRequestRecord)},
+	[RECORD_NODE_CHECK] = {true, false, sizeof(NodeRequestRecord)},
 	[RECORD_NODE_ALIVE] = {true, false, sizeof(NodeRequestRecord)},
 	[RECORD_NODE_DONE] = {true, false, sizeof(NodeDoneRecord)},
 };

@@ -17,10 +17,10 @@
  *                        <-------  KEY                 enroll, unlock: the drive key
  *                        <-------  RESULT              always the last one, then the worker exits
  *
- * A node helper is spoken to by a worker over another socketpair: NODE_SYNC, NODE_DROP, NODE_ALIVE, each
- * answered by NODE_DONE with the request's token. A socketpair may outlive a worker, and a worker may be
- * killed between a request and its answer: an answer whose token is not that of the question is thrown away,
- * so that no barrier is ever believed on the word of an older one.
+ * A node helper is spoken to by a worker over another socketpair: NODE_SYNC, NODE_DROP, NODE_CHECK,
+ * NODE_ALIVE, each answered by NODE_DONE with the request's token. A socketpair may outlive a worker, and a
+ * worker may be killed between a request and its answer: an answer whose token is not that of the question is
+ * thrown away, so that no barrier is ever believed on the word of an older one.
  */
 
 #include "util/macro.h"
@@ -54,6 +54,7 @@ typedef enum RecordType {
 	RECORD_RESULT,
 	RECORD_NODE_SYNC,
 	RECORD_NODE_DROP,
+	RECORD_NODE_CHECK,
 	RECORD_NODE_ALIVE,
 	RECORD_NODE_DONE,
 	RECORD_TYPE_MAX,
@@ -157,12 +158,14 @@ typedef struct ResultRecord {
 } ResultRecord;
 
 typedef struct NodeRequestRecord {
-	uint64_t token; /* any number that was not used before on this socketpair */
+	uint64_t token;    /* any number that was not used before on this socketpair */
+	uint32_t question; /* NODE_CHECK: VolumeQuestion */
+	uint32_t reserved;
 } NodeRequestRecord;
 
 typedef struct NodeDoneRecord {
 	uint64_t token; /* of the request */
-	int32_t result; /* 0, or a negative errno; for NODE_ALIVE 1 or 0 */
+	int32_t result; /* 0, or a negative errno; for NODE_ALIVE 1 or 0; for NODE_CHECK a VolumeState */
 	uint32_t reserved;
 } NodeDoneRecord;
 

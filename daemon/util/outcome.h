@@ -32,6 +32,11 @@
 	X(READ_ONLY, "ReadOnly",                                                                             \
 		"The drive is read-only. If it turned so by itself, as damaged ones do, unmount it, mount "  \
 		"it again and repeat this. 'usbctl decrypt --to DIR' works as it is.")                       \
+	X(FILESYSTEM_DAMAGED, "FilesystemDamaged",                                                           \
+		"The drive's filesystem is damaged, as one that was pulled out may be: what is written now " \
+		"could overwrite files. Unmount it, repair it (fsck.exfat -y, of the package exfatprogs, "   \
+		"or Windows' error checking), mount it again and repeat this. 'usbctl decrypt --to DIR' "    \
+		"works as it is.")                                                                           \
 	X(TAMPERED, "Tampered", "What the drive holds was altered or is damaged. Nothing was changed.")      \
 	X(UNSUPPORTED, "Unsupported", "This drive needs something that this version does not know.")         \
 	X(RATE_LIMITED, "RateLimited", "Too many attempts. Wait, then try again.")                           \

@@ -29,9 +29,9 @@ static int wait_for(int fd, short events)
 }
 
 /* With the mutex held. */
-static int send_question(NodeLink *link, RecordType type)
+static int send_question(NodeLink *link, RecordType type, VolumeQuestion question)
 {
-	NodeRequestRecord request = {.token = link->token};
+	NodeRequestRecord request = {.token = link->token, .question = question};
 	int r;
 
 	while ((r = record_send(link->fd, type, &request, sizeof(request), NULL, 0)) == -EAGAIN) {
@@ -63,13 +63,13 @@ static int receive_answer(NodeLink *link)
 	}
 }
 
-static int ask(NodeLink *link, RecordType type)
+static int ask(NodeLink *link, RecordType type, VolumeQuestion question)
 {
 	int r;
 
 	(void)pthread_mutex_lock(&link->mutex);
 	link->token++;
-	r = send_question(link, type);
+	r = send_question(link, type, question);
 	if (r >= 0)
 		r = receive_answer(link);
 	r = r < 0 ? -EIO : link->answer.node_done.result;
@@ -79,21 +79,28 @@ static int ask(NodeLink *link, RecordType type)
 
 static int node_sync(void *userdata)
 {
-	int r = ask(userdata, RECORD_NODE_SYNC);
+	int r = ask(userdata, RECORD_NODE_SYNC, 0);
 
 	return r > 0 ? -EBADMSG : r;
 }
 
 static int node_drop_caches(void *userdata)
 {
-	int r = ask(userdata, RECORD_NODE_DROP);
+	int r = ask(userdata, RECORD_NODE_DROP, 0);
 
 	return r > 0 ? -EBADMSG : r;
 }
 
+static int node_check(void *userdata, VolumeQuestion question)
+{
+	int r = ask(userdata, RECORD_NODE_CHECK, question);
+
+	return r > VOLUME_DAMAGED ? -EBADMSG : r;
+}
+
 static bool node_is_alive(void *userdata)
 {
-	return ask(userdata, RECORD_NODE_ALIVE) == 1;
+	return ask(userdata, RECORD_NODE_ALIVE, 0) == 1;
 }
 
 int node_link_new(int fd, NodeLink **ret_link)
@@ -109,6 +116,7 @@ int node_link_new(int fd, NodeLink **ret_link)
 		.userdata = link,
 		.sync = node_sync,
 		.drop_caches = node_drop_caches,
+		.check = node_check,
 		.is_alive = node_is_alive,
 	};
 	if (getrandom(&link->token, sizeof(link->token), 0) != sizeof(link->token))

@@ -100,13 +100,39 @@ void node_close(Node *node)
 	node->fd = safe_close(node->fd);
 	node->device_fd = safe_close(node->device_fd);
 	node->sequence_fd = safe_close(node->sequence_fd);
+	node->check = exfat_check_free(node->check);
 }
 
-static int node_answer(const Node *node, RecordType question)
+static int node_check(Node *node, uint32_t question)
+{
+	VolumeState state = VOLUME_SOUND;
+	int r;
+
+	if (question > VOLUME_GO_ON)
+		return -EBADMSG;
+	if (question != VOLUME_GO_ON) {
+		/* One that a worker left behind who was cancelled, or died. */
+		node->check = exfat_check_free(node->check);
+		if (question == VOLUME_IF_UNCLEAN && exfat_is_clean(node->fd))
+			return VOLUME_SOUND;
+		r = exfat_check_new(node->fd, &node->check);
+		if (r < 0)
+			return r == -ENOTSUP ? VOLUME_SOUND : r;
+	} else if (!node->check) {
+		return -EBADMSG;
+	}
+	r = exfat_check_step(node->check, &state);
+	if (r == 0)
+		return -EINPROGRESS;
+	node->check = exfat_check_free(node->check);
+	return r < 0 ? r : (int)state;
+}
+
+static int node_answer(Node *node, RecordType type, uint32_t question)
 {
 	int r;
 
-	switch (question) {
+	switch (type) {
 	case RECORD_NODE_SYNC:
 		do
 			r = fsync(node->fd);
@@ -114,6 +140,8 @@ static int node_answer(const Node *node, RecordType question)
 		return r < 0 ? -errno : 0;
 	case RECORD_NODE_DROP:
 		return -posix_fadvise(node->fd, 0, 0, POSIX_FADV_DONTNEED);
+	case RECORD_NODE_CHECK:
+		return node_check(node, question);
 	case RECORD_NODE_ALIVE:
 		return node_is_alive(node) ? 1 : 0;
 	default:
@@ -122,7 +150,7 @@ static int node_answer(const Node *node, RecordType question)
 }
 
 /* One question and its answer. 0: the other end has hung up. */
-static int node_serve_one(const Node *node, int fd, Record *record)
+static int node_serve_one(Node *node, int fd, Record *record)
 {
 	NodeDoneRecord done = {0};
 	int r;
@@ -133,12 +161,12 @@ static int node_serve_one(const Node *node, int fd, Record *record)
 	if (record->header.type < RECORD_NODE_SYNC || record->header.type > RECORD_NODE_ALIVE)
 		return -EBADMSG;
 	done.token = record->node_request.token;
-	done.result = node_answer(node, record->header.type);
+	done.result = node_answer(node, record->header.type, record->node_request.question);
 	r = record_send(fd, RECORD_NODE_DONE, &done, sizeof(done), NULL, 0);
 	return r == -EPIPE ? 0 : r < 0 ? r : 1;
 }
 
-Outcome node_serve(const Node *node, int fd, Control *control, ResultRecord *result)
+Outcome node_serve(Node *node, int fd, Control *control, ResultRecord *result)
 {
 	_cleanup_free_ Record *record = NULL;
 

@@ -247,6 +247,7 @@ static Outcome worker_judge(Worker *worker, Outcome outcome)
 	case OUTCOME_TIMED_OUT:
 		return outcome;
 	case OUTCOME_FAILED:
+	case OUTCOME_FILESYSTEM_DAMAGED: /* or could not be read */
 		return drive_departs(worker) ? OUTCOME_DRIVE_GONE : outcome;
 	default:
 		return drive_is_there(worker) ? outcome : OUTCOME_DRIVE_GONE;

@@ -477,6 +477,12 @@ static int model_read_medium(const Vfs *vfs _unused_, int root_fd _unused_)
 	return O_DIRECT;
 }
 
+/* Its folders neither grow nor move. */
+static int model_check(const Vfs *vfs _unused_, VolumeQuestion question _unused_)
+{
+	return VOLUME_SOUND;
+}
+
 static bool model_is_alive(const Vfs *vfs)
 {
 	return !fs_of(vfs)->dead;
@@ -524,6 +530,7 @@ void fs_fill_table(Fs *fs)
 		.lease_holds = model_lease_holds,
 		.barrier = model_barrier,
 		.read_medium = model_read_medium,
+		.check = model_check,
 		.is_alive = model_is_alive,
 		.now = model_now,
 	};

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The node helper, and workers that ask it: steps 2 and 4 of a barrier."""
 
+import errno
 import fcntl
 import os
 import re
@@ -27,8 +28,8 @@ class NodeHelper(Worker):
         if ready:
             self.expect("READY")
 
-    def ask(self, question, token):
-        self.line.send(HEADER.pack(RECORD[question], NODE_REQUEST.size) + NODE_REQUEST.pack(token))
+    def ask(self, kind, token, question=0):
+        self.line.send(HEADER.pack(RECORD[kind], NODE_REQUEST.size) + NODE_REQUEST.pack(token, question, 0))
         packet = self.line.recv(4096)
         assert HEADER.unpack_from(packet) == (RECORD["NODE_DONE"], NODE_DONE.size)
         answered, result, _ = NODE_DONE.unpack_from(packet, HEADER.size)
@@ -77,6 +78,58 @@ def test_drop_and_alive(drive):
     with NodeHelper(drive) as helper:
         assert helper.ask("NODE_ALIVE", 7) == 1
         assert helper.ask("NODE_DROP", 8) == 0
+
+
+def test_a_filesystem_without_a_bitmap_is_not_looked_at(drive):
+    if_unclean, always, go_on = 0, 1, 2
+    with NodeHelper(drive) as helper:
+        assert helper.ask("NODE_CHECK", 1, if_unclean) == 0
+        assert helper.ask("NODE_CHECK", 2, always) == 0
+        assert helper.ask("NODE_CHECK", 3, go_on) == -errno.EBADMSG  # nothing was begun
+        assert helper.ask("NODE_CHECK", 4, go_on + 1) == -errno.EBADMSG
+
+
+def test_exfat_is_looked_at_until_it_is_done(drive, tmp_path):
+    """A volume of 8 GiB, as mkfs.exfat makes it, damaged between one question and the next."""
+    drive.unmount()
+    subprocess.run(["losetup", "-d", drive.loop], check=True)
+    with open(drive.image, "wb") as file:
+        file.truncate(8 << 30)
+    subprocess.run(["mkfs.exfat", drive.image], check=True, capture_output=True)
+    drive.loop = subprocess.run(["losetup", "-f", "--show", drive.image], check=True, capture_output=True,
+                                text=True).stdout.strip()
+    drive.look_up()
+    with open(drive.loop, "r+b", buffering=0) as disk:
+        boot = disk.read(512)
+        root = struct.unpack_from("<I", boot, 96)[0]
+        heap, (sector, cluster) = struct.unpack_from("<I", boot, 88)[0], boot[108:110]
+        bit, sectors = root - 2, 1 << sector
+
+        def set_byte(offset, change):
+            at = offset - offset % sectors
+            disk.seek(at)
+            block = bytearray(disk.read(sectors))
+            block[offset - at] = change(block[offset - at])
+            disk.seek(at)
+            disk.write(block)
+
+        def look(helper, question):
+            found = helper.ask("NODE_CHECK", 1, question)
+            while found == -errno.EINPROGRESS:
+                found = helper.ask("NODE_CHECK", 2, 2)
+            return found
+
+        bitmap = heap << sector  # mkfs.exfat puts it into the first cluster
+        with NodeHelper(drive) as helper:
+            assert look(helper, 1) == 0
+            set_byte(bitmap + bit // 8, lambda byte: byte & ~(1 << bit % 8))
+            assert look(helper, 0) == 0  # it says that it is clean
+            assert look(helper, 1) == 2
+            set_byte(106, lambda byte: byte | 2)
+            assert look(helper, 0) == 2
+            assert "a folder's cluster counts as free" in helper.log()
+            set_byte(bitmap + bit // 8, lambda byte: byte | 1 << bit % 8)
+            assert look(helper, 0) == 0
 
 
 def test_another_medium_in_the_same_device_is_not_alive(drive):
@@ -157,7 +210,7 @@ class Line:
             if not packet:
                 return asked
             kind = HEADER.unpack_from(packet)[0]
-            (token,) = NODE_REQUEST.unpack_from(packet, HEADER.size)
+            token, _, _ = NODE_REQUEST.unpack_from(packet, HEADER.size)
             name = next(n for n, number in RECORD.items() if number == kind)
             asked.append(name)
             for reply in answer(name, token):
@@ -240,6 +293,6 @@ def test_with_the_real_helper(drive):
 
 
 def test_records_are_what_the_header_says():
-    assert NODE_DONE.size == 16 and NODE_REQUEST.size == 8
+    assert NODE_DONE.size == 16 and NODE_REQUEST.size == 16
     assert struct.calcsize("@II") == HEADER.size
     assert run  # what the other files use

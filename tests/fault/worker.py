@@ -56,7 +56,7 @@ KEYS_RECORD = struct.Struct("@III16s160s")
 DRIVE_RECORD = struct.Struct("@5I16sQQI0Q")
 RESULT_RECORD = struct.Struct("@IiIQQ%dQ256s" % len(COUNTS))
 PROGRESS_RECORD = struct.Struct("@IQQQQQ")
-NODE_REQUEST = struct.Struct("@Q")
+NODE_REQUEST = struct.Struct("@QII")
 NODE_DONE = struct.Struct("@QiI")
 
 

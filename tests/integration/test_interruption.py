@@ -89,8 +89,7 @@ def test_pulled_out_in_the_middle_it_recovers(machine, slow, filesystem, verb, m
             path.removesuffix(tree.SUFFIX) for path in torn}
         all_there(drive, machine, before)
         return
-    said = drive.recover(mode).document.get("warnings", [])
-    assert any("fsck.exfat" in warning for warning in said) == (filesystem == "exfat" and mode != "settle"), said
+    drive.recover(mode)
     assert drive.properties["Pending"] == ""
     if (verb, mode) in (("encrypt", "resume"), ("decrypt", "rollback")):
         assert not tree.plain(drive.files)

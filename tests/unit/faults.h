@@ -40,7 +40,8 @@
 	X(LEASE)                                                                                             \
 	X(LEASE_HOLDS)                                                                                       \
 	X(BARRIER)                                                                                           \
-	X(READ_MEDIUM)
+	X(READ_MEDIUM)                                                                                       \
+	X(CHECK)
 
 typedef enum FaultCall {
 #define FAULT_ENUMERATE(name) FAULT_##name,
@@ -297,6 +298,11 @@ static int faults_read_medium(const Vfs *vfs, int root_fd _unused_)
 	return fault_now(faults_of(vfs), FAULT_READ_MEDIUM) ? faults_of(vfs)->error : O_DIRECT;
 }
 
+static int faults_check(const Vfs *vfs, VolumeQuestion question _unused_)
+{
+	return fault_now(faults_of(vfs), FAULT_CHECK) ? faults_of(vfs)->error : VOLUME_SOUND;
+}
+
 static bool faults_is_alive(const Vfs *vfs _unused_)
 {
 	return true;
@@ -339,6 +345,7 @@ static inline void faults_init(Faults *f, const Vfs *below)
 		.lease_holds = faults_lease_holds,
 		.barrier = faults_barrier,
 		.read_medium = faults_read_medium,
+		.check = faults_check,
 		.is_alive = faults_is_alive,
 		.now = faults_now,
 	};

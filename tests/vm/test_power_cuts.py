@@ -56,8 +56,10 @@ def record(make_vm, make_drive, factory, kind, verb, near_full):
 
 
 def is_bad(outcome):
-    """READ_ONLY says that it is to be mounted again: vfat turns so when it meets a torn chain."""
-    return set(outcome["recovery"]) - {"DONE", "INTERRUPTED", "READ_ONLY"} or outcome["recovery"][-1] == "READ_ONLY" \
+    """READ_ONLY says that it is to be mounted again: vfat turns so when it meets a torn chain. FILESYSTEM_DAMAGED: that it is to be
+    repaired."""
+    asked = {"READ_ONLY", "FILESYSTEM_DAMAGED"}
+    return set(outcome["recovery"]) - asked - {"DONE", "INTERRUPTED"} or outcome["recovery"][-1] in asked \
         or outcome["differs"] or outcome["lost"] or outcome["crosslinks"]
 
 

@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -60,6 +61,16 @@ class Explorer:
         if unlocked["outcome"] != "DONE":
             raise RuntimeError(unlocked)
         self.keys = self.keys_record(unlocked)
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.helper = self.worker.Worker(node=theirs.fileno())  # holds the node, for every job
+        theirs.close()
+        self.helper.start(self, "NODE", ["HAS_NODE"], uid=UID)
+        self.helper.expect("READY")
+
+    def close(self):
+        self.line.close()
+        self.helper.close()
+        subprocess.run(["losetup", "-d", self.loop], check=True)
 
     def keys_record(self, unlocked):
         subkeys, present = bytearray(160), 0
@@ -106,8 +117,8 @@ class Explorer:
     # ---- the worker
 
     def job(self, kind, flags=(), target=None, **fields):
-        with self.worker.Worker(target=target) as worker:
-            worker.start(self, kind, flags, uid=UID, filesystem=os.fsencode(self.filesystem), **fields)
+        with self.worker.Worker(target=target, node=self.line.fileno()) as worker:
+            worker.start(self, kind, (*flags, "HAS_NODE"), uid=UID, filesystem=os.fsencode(self.filesystem), **fields)
             record = worker.receive()
             if record and record[0] == "READY":
                 worker.send("KEYS", self.keys)
@@ -179,8 +190,12 @@ class Explorer:
         seen["log"] += recovery["log"]
         if recovery["outcome"] != "DONE":
             return False
-        seen["failures"] += self.job("DECRYPT").get("failures", [])
-        return True
+        decrypted = self.job("DECRYPT")
+        seen["failures"] += decrypted.get("failures", [])
+        if decrypted["outcome"] != "FILESYSTEM_DAMAGED":
+            return True
+        seen["recovery"].append(decrypted["outcome"])
+        return False
 
     def explore(self, epoch, kept, mode):
         """Returns what became of one state. Nothing is read before the recovery: reading a torn chain makes vfat turn
@@ -229,7 +244,7 @@ def explore_begin(base, log, filesystem, passphrase, before, heeded=1, repaired=
 def explore_end():
     global explorer
     if explorer:
-        subprocess.run(["losetup", "-d", explorer.loop], check=True)
+        explorer.close()
         shutil.rmtree("/run/explore")
         explorer = None
 

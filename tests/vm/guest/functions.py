@@ -113,11 +113,11 @@ def drive_properties(node):
 
 
 class Monitor:
-    """Signals of the daemon, and changes of its name's owner: each wakes a waiter."""
+    """Signals of a service, the daemon's unless told, and changes of its name's owner: each wakes a waiter."""
 
-    def __init__(self):
+    def __init__(self, sender="org.usbcrypt.UsbCrypt1"):
         self.process = subprocess.Popen(
-            ["busctl", "--system", "--json=short", "monitor", "--match=type=signal,sender=org.usbcrypt.UsbCrypt1"],
+            ["busctl", "--system", "--json=short", "monitor", f"--match=type=signal,sender={sender}"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def wait(self, timeout):
@@ -148,6 +148,22 @@ def wait_drive(node, wanted, timeout):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(f"{node} is not {wanted} but {seen}")
+            monitor.wait(min(left, 1))
+
+
+def wait_udisks(node, timeout):
+    """Waits until udisks2 has a filesystem to mount there. It hears of a disk when the daemon does, and is slower."""
+    deadline = time.monotonic() + timeout
+    path = "/org/freedesktop/UDisks2/block_devices/" + os.path.basename(node)
+    with Monitor("org.freedesktop.UDisks2") as monitor:
+        while True:
+            try:
+                return busctl("get-property", "org.freedesktop.UDisks2", path, "org.freedesktop.UDisks2.Filesystem",
+                              "MountPoints")["data"]
+            except RuntimeError:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"udisks2 does not know {node}") from None
             monitor.wait(min(left, 1))
 
 

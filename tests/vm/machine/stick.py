@@ -207,5 +207,6 @@ class Stick:
         return point
 
     def mount_by_udisks(self, user="alice"):
+        self.vm.call("wait_udisks", self.node, 30)
         self.vm.run(["udisksctl", "mount", "--block-device", self.node, "--no-user-interaction"], user=user)
         return self.vm.call("wait_mount", self.node, 30)["point"]
