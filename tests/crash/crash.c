@@ -76,6 +76,23 @@ static unsigned all_scenarios(Scenario scenarios[SCENARIOS_MAX], const char *onl
 		if (!only || strstr(name, only))
 			n++;
 	}
+	for (unsigned i = 0; i < 2 * 2 * 3 * 2; i++) {
+		Scenario *scenario = &scenarios[n];
+		char name[80];
+
+		*scenario = (Scenario){
+			.kind = TRANSACTION_ENCRYPT,
+			.scrub = true,
+			.growing = true,
+			.near_full = i % 2,
+			.long_names = i / 2 % 2,
+			.batches = i / 4 % 3 + 1,
+			.mode = i / 12 ? RECOVERY_ROLLBACK : RECOVERY_RESUME,
+		};
+		scenario_name(scenario, name);
+		if (!only || strstr(name, only))
+			n++;
+	}
 	for (unsigned i = 0; i < 3; i++) {
 		Scenario *scenario = &scenarios[n];
 		char name[80];

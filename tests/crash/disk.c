@@ -181,11 +181,30 @@ static unsigned read_long_name(const Disk *disk, unsigned first, unsigned slot, 
 	return 0;
 }
 
+unsigned disk_slots(const Disk *disk, DirectoryId directory)
+{
+	unsigned slots = disk->grows_at;
+
+	if (directory != DIRECTORY_USER || slots == 0)
+		return SLOTS_PER_DIRECTORY;
+	for (unsigned k = 0; k < EXTENTS_MAX && disk->units[UNIT_LINK + k] != 0; k++)
+		slots += EXTENT_SLOTS;
+	return MIN(slots, (unsigned)SLOTS_PER_DIRECTORY);
+}
+
+int disk_extent_of(const Disk *disk, uint32_t cluster)
+{
+	for (unsigned k = 0; disk->grows_at && k < EXTENTS_MAX && disk->units[UNIT_LINK + k] != 0; k++)
+		if (disk->units[UNIT_LINK + k] == cluster)
+			return (int)k;
+	return -1;
+}
+
 bool disk_next_entry(const Disk *disk, DirectoryId directory, unsigned *position, DiskEntry *ret)
 {
-	unsigned first = (unsigned)directory * SLOTS_PER_DIRECTORY;
+	unsigned first = (unsigned)directory * SLOTS_PER_DIRECTORY, slots = disk_slots(disk, directory);
 
-	for (unsigned i = *position; i < SLOTS_PER_DIRECTORY; i++) {
+	for (unsigned i = *position; i < slots; i++) {
 		uint32_t content = disk->units[unit_of_slot(first + i)];
 		const Slot *slot;
 
@@ -261,8 +280,16 @@ static void repair_entry(Disk *disk, bool taken[CLUSTERS_MAX], const DiskEntry *
 
 void disk_repair(Disk *disk)
 {
-	bool taken[CLUSTERS_MAX] = {0};
+	bool taken[CLUSTERS_MAX] = {0}, torn = false;
 
+	for (unsigned k = 0; disk->grows_at && k < EXTENTS_MAX; k++) {
+		uint32_t *link = &disk->units[UNIT_LINK + k];
+
+		torn |= *link == 0 || disk->units[UNIT_FAT + *link] == FAT_FREE;
+		if (torn)
+			*link = 0;
+		taken[*link] = true;
+	}
 	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
 		unsigned position = 0;
 		DiskEntry entry;

@@ -36,6 +36,14 @@ typedef enum DirectoryId {
 #define UNIT_DATA ((unsigned)(CLUSTERS_MAX + SLOTS_MAX))
 #define UNITS_MAX ((unsigned)(CLUSTERS_MAX + SLOTS_MAX + CLUSTERS_MAX * SECTORS_PER_CLUSTER))
 
+/* On a drive on which it grows (a scenario's choice) DIRECTORY_USER has clusters behind its first slots, one
+ * for so many. Each is linked by a unit of its own, and taken when its FAT cell says so: as with exFAT's
+ * bitmap, one may be durable without the other. The links are the cells of the last clusters, which such a
+ * drive does not have. */
+#define EXTENTS_MAX  6
+#define EXTENT_SLOTS 16
+#define UNIT_LINK    ((unsigned)(CLUSTERS_MAX - EXTENTS_MAX))
+
 /* FAT cells hold the next cluster's number or one of these. */
 #define FAT_FREE 0U
 #define FAT_END  UINT32_MAX
@@ -66,7 +74,8 @@ typedef struct Slot {
 
 typedef struct Disk {
 	unsigned clusters;
-	unsigned unreadable;       /* a sector's unit, until it is written again; or 0 */
+	unsigned grows_at;   /* the slots of DIRECTORY_USER before it has clusters; 0: no folder grows */
+	unsigned unreadable; /* a sector's unit, until it is written again; or 0 */
 	uint32_t units[UNITS_MAX]; /* FAT cells: the value itself; others: a content */
 } Disk;
 
@@ -79,6 +88,12 @@ static inline unsigned unit_of_sector(unsigned cluster, unsigned sector)
 {
 	return UNIT_DATA + cluster * SECTORS_PER_CLUSTER + sector;
 }
+
+/* How many slots a folder shows: extents count up to the first that is not linked. */
+unsigned disk_slots(const Disk *disk, DirectoryId directory);
+
+/* The extent whose cluster this is, or -1. */
+int disk_extent_of(const Disk *disk, uint32_t cluster);
 
 /* Numbers for bytes: equal bytes, equal number. */
 uint32_t content_of_slot(const Slot *slot);
@@ -120,5 +135,6 @@ bool disk_read(const Disk *disk, const Slot *entry, uint8_t *bytes, size_t size,
 
 uint8_t alias_checksum(const char *alias);
 
-/* As fsck.fat -a: a chain ends where it meets a free cluster, or one of a file that was met before. */
+/* As fsck.fat -a: a chain ends where it meets a free cluster, or one of a file that was met before. As
+ * fsck.exfat -y: a folder does too. */
 void disk_repair(Disk *disk);

@@ -22,7 +22,7 @@ void log_clear(Log *log)
 	*log = (Log){0};
 }
 
-static void put(Fs *fs, unsigned unit, uint32_t value)
+static void put_unit(Fs *fs, unsigned unit, uint32_t value)
 {
 	if (fs->log)
 		log_add(fs->log, LOG_WRITE, unit, value);
@@ -31,6 +31,53 @@ static void put(Fs *fs, unsigned unit, uint32_t value)
 	if (fs->disk->unreadable == unit)
 		fs->disk->unreadable = 0;
 	fs->disk->units[unit] = value;
+}
+
+/* Whether a file has this cluster. */
+static bool is_taken_by_file(const Fs *fs, uint32_t cluster)
+{
+	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
+		unsigned position = 0;
+		DiskEntry entry;
+
+		while (disk_next_entry(fs->disk, d, &position, &entry)) {
+			uint32_t c = entry.entry.start;
+
+			for (; c != 0 && c < fs->disk->clusters; c = fs->disk->units[UNIT_FAT + c])
+				if (c == cluster)
+					return true;
+		}
+	}
+	return false;
+}
+
+/* Where a folder's cluster counted as free, a file may have it too: whoever writes there overwrites the
+ * other. */
+static void put(Fs *fs, unsigned unit, uint32_t value)
+{
+	unsigned first = DIRECTORY_USER * SLOTS_PER_DIRECTORY + fs->disk->grows_at;
+
+	put_unit(fs, unit, value);
+	if (fs->disk->grows_at == 0)
+		return;
+	if (unit >= UNIT_DATA) {
+		unsigned sector = (unit - UNIT_DATA) % SECTORS_PER_CLUSTER,
+			 half = EXTENT_SLOTS / SECTORS_PER_CLUSTER;
+		int k = disk_extent_of(fs->disk, (unit - UNIT_DATA) / SECTORS_PER_CLUSTER);
+
+		for (unsigned i = 0; k >= 0 && i < half; i++)
+			put_unit(fs, unit_of_slot(first + (unsigned)k * EXTENT_SLOTS + sector * half + i),
+				CONTENT_ZERO);
+	} else if (unit >= unit_of_slot(first) &&
+		   unit < unit_of_slot((DIRECTORY_USER + 1) * SLOTS_PER_DIRECTORY)) {
+		unsigned at = unit - unit_of_slot(first);
+		uint32_t cluster = fs->disk->units[UNIT_LINK + at / EXTENT_SLOTS];
+		unsigned sector =
+			unit_of_sector(cluster, at % EXTENT_SLOTS / (EXTENT_SLOTS / SECTORS_PER_CLUSTER));
+
+		if (cluster != 0 && is_taken_by_file(fs, cluster))
+			put_unit(fs, sector, content_damaged(sector));
+	}
 }
 
 static void put_slot(Fs *fs, unsigned slot, const Slot *value)
@@ -78,6 +125,8 @@ static bool is_awaited(const Fs *fs, uint32_t cluster)
 	for (unsigned c = 1; c < fs->disk->clusters; c++)
 		if (fs->disk->units[UNIT_FAT + c] == cluster)
 			return true;
+	if (disk_extent_of(fs->disk, cluster) >= 0)
+		return true;
 	for (unsigned slot = 0; slot < SLOTS_MAX; slot++) {
 		const Slot *entry = content_slot(fs->disk->units[unit_of_slot(slot)]);
 
@@ -153,6 +202,40 @@ static uint32_t chain_at(const Fs *fs, uint32_t start, unsigned n)
 	return cluster == FAT_END ? 0 : cluster;
 }
 
+VolumeState fs_check(const Fs *fs)
+{
+	const Disk *disk = fs->disk;
+	bool taken[CLUSTERS_MAX] = {0};
+	VolumeState state = VOLUME_SOUND;
+
+	if (disk->grows_at == 0)
+		return VOLUME_SOUND;
+	for (unsigned k = 0; k < EXTENTS_MAX && disk->units[UNIT_LINK + k] != 0; k++) {
+		uint32_t c = disk->units[UNIT_LINK + k];
+
+		if (disk->units[UNIT_FAT + c] == FAT_FREE || taken[c])
+			return VOLUME_DAMAGED;
+		taken[c] = true;
+	}
+	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
+		unsigned position = 0;
+		DiskEntry entry;
+
+		while (disk_next_entry(disk, d, &position, &entry)) {
+			uint32_t c = entry.entry.start, n = 0;
+
+			for (; c != 0 && c < disk->clusters; c = disk->units[UNIT_FAT + c], n++) {
+				if (taken[c])
+					return VOLUME_DAMAGED;
+				taken[c] = true;
+			}
+			if ((n > 0 && c != FAT_END) || n * CLUSTER_SIZE < entry.entry.size)
+				state = VOLUME_TORN;
+		}
+	}
+	return state;
+}
+
 /* ---- names ---- */
 
 static bool alias_is_taken(const Fs *fs, DirectoryId directory, const char *alias)
@@ -191,14 +274,40 @@ static void make_alias(const Fs *fs, DirectoryId directory, const char *name, ch
 	abort();
 }
 
+/* A cluster more for the folder that grows: zeros, then its link. */
+static int grow(Fs *fs, DirectoryId directory)
+{
+	unsigned slots = disk_slots(fs->disk, directory),
+		 extent = (slots - fs->disk->grows_at) / EXTENT_SLOTS;
+	unsigned cluster;
+	int r;
+
+	if (directory != DIRECTORY_USER || fs->disk->grows_at == 0 || extent >= EXTENTS_MAX ||
+		slots + EXTENT_SLOTS > SLOTS_PER_DIRECTORY)
+		return -ENOSPC;
+	r = take_cluster(fs, &cluster);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < EXTENT_SLOTS; i++)
+		put(fs, unit_of_slot((unsigned)directory * SLOTS_PER_DIRECTORY + slots + i), CONTENT_ZERO);
+	put(fs, UNIT_LINK + extent, cluster);
+	if (extent + 1 < EXTENTS_MAX) /* the chain ends here, whatever a cut has left behind it */
+		put(fs, UNIT_LINK + extent + 1, 0);
+	return 0;
+}
+
 /* n slots in a row that are free. */
-static int find_slots(const Fs *fs, DirectoryId directory, unsigned n, unsigned *ret)
+static int find_slots(Fs *fs, DirectoryId directory, unsigned n, unsigned *ret)
 {
 	unsigned first = (unsigned)directory * SLOTS_PER_DIRECTORY, run = 0;
 
 	for (unsigned i = 0; i < SLOTS_PER_DIRECTORY; i++) {
+		int r = i < disk_slots(fs->disk, directory) ? 0 : grow(fs, directory);
+
 		const Slot *slot = content_slot(fs->disk->units[unit_of_slot(first + i)]);
 
+		if (r < 0)
+			return r;
 		run = slot->kind == SLOT_FREE || slot->kind == SLOT_DELETED ? run + 1 : 0;
 		if (run == n) {
 			*ret = first + i + 1 - n;
@@ -449,6 +558,8 @@ void fs_sync_file(Fs *fs, int i)
 		return;
 	for (unsigned c = 1; c < fs->disk->clusters; c++)
 		log_add(fs->log, LOG_FORCE, UNIT_FAT + c, fs->disk->units[UNIT_FAT + c]);
+	for (unsigned k = 0; fs->disk->grows_at && k < EXTENTS_MAX; k++)
+		log_add(fs->log, LOG_FORCE, UNIT_LINK + k, fs->disk->units[UNIT_LINK + k]);
 	if (!inode->unlinked)
 		log_add(fs->log, LOG_FORCE, unit_of_slot(inode->slot),
 			fs->disk->units[unit_of_slot(inode->slot)]);

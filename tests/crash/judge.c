@@ -153,7 +153,7 @@ static const Execution *recover_to_the_end(Explorer *explorer, const Execution *
 
 		disk = last->disk;
 		if (i >= RECOVERIES_BARE) {
-			if (!last->n_failures)
+			if (!last->n_failures && last->outcome != OUTCOME_FILESYSTEM_DAMAGED)
 				return last;
 			if (i == RECOVERIES_BARE) {
 				explorer->sum->pending++;

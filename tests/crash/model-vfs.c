@@ -477,10 +477,13 @@ static int model_read_medium(const Vfs *vfs _unused_, int root_fd _unused_)
 	return O_DIRECT;
 }
 
-/* Its folders neither grow nor move. */
-static int model_check(const Vfs *vfs _unused_, VolumeQuestion question _unused_)
+/* It never says that it was unmounted cleanly. */
+static int model_check(const Vfs *vfs, VolumeQuestion question _unused_)
 {
-	return VOLUME_SOUND;
+	Fs *fs = fs_of(vfs);
+	int r = enter(fs, false);
+
+	return r < 0 ? r : (int)fs_check(fs);
 }
 
 static bool model_is_alive(const Vfs *vfs)

@@ -27,7 +27,7 @@ SCENARIOS = [
     "decrypt.one.full.long.1.resume", "encrypt.two.full.long.2.rollback", "noscrub.two.full.short.2.rollback",
     "decrypt.two.full.short.3.rollback", "encrypt.one.roomy.long.1.resume", "noscrub.one.roomy.short.1.resume",
     "first.one.roomy.short.1.resume", "encrypt.one.roomy.long.2.resume",
-    "first.one.roomy.long.1.resume",
+    "first.one.roomy.long.1.resume", "growing.one.roomy.short.2.resume", "growing.one.full.long.2.resume",
 ]
 
 BARRIER = "		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	/* A record that"
@@ -50,6 +50,8 @@ BEFORE_FIRST_RECORD = ("journal.c",
 FIRST = ("recovery.c", "	r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	if (r >= 0)\n		r = journal_open", "	r = 0;\n	if (r >= 0)\n		r = journal_open")
 AFTER_CLOSED = ("recovery.c", "	if (r >= 0)\n		r = volume->vfs->barrier(volume->vfs, volume->root_fd);\n	return r < 0 ? r : pending;",
                 "	return r < 0 ? r : pending;")
+LOOK_FIRST = ("recovery.c", "	outcome = run_check_volume(run, VOLUME_ALWAYS, VOLUME_TORN);", "	outcome = OUTCOME_DONE;")
+LOOK_AGAIN = ("transaction.c", "	if (outcome == OUTCOME_DONE)\n		outcome = run_check_volume(", "	if (false)\n		outcome = run_check_volume(")
 BEGINS = "a run begins with a barrier of its own, so that no record takes the place of the only durable one"
 ORDER = "whichever of the two is first, nothing is allocated while unlinked sources are held"
 
@@ -109,6 +111,11 @@ MUTANTS = [
      ("what make_file() has made is forced out by its own fsync()", "nothing forces the journal out before the first record")),
     ("nothing forces the journal out before the first record", "journal.c",
      [BEFORE_FIRST_RECORD, ("		r = vfs->fsync(vfs, fd);\n	vfs->close(vfs, fd);\n", "		r = 0;\n	vfs->close(vfs, fd);\n")], None),
+    ("no look at the allocation before a recovery", "recovery.c", [LOOK_FIRST],
+     ("settling allocates nothing, and what follows looks for itself", "no look at the allocation")),
+    ("no look at the allocation before what follows", "transaction.c", [LOOK_AGAIN],
+     ("what is torn here is gone once it was settled", "no look at the allocation")),
+    ("no look at the allocation", "recovery.c", [LOOK_FIRST, LOOK_AGAIN], None),
     ("a tiny file's scrub not recognised", "classify.c",
      [("		if (r == SCRUB_SOME || (r == SCRUB_PERHAPS && !c->learned &&", "		if (r == SCRUB_SOME || (false && r == SCRUB_PERHAPS && !c->learned &&")], None),
     ("no read-back", "replacement.c", [("	if (!context->verify) {", "	if (context->verify || true) {")], None),

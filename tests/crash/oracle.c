@@ -64,6 +64,19 @@ static void trouble(Looking *looking, const char *what, const char *name)
 		(void)snprintf(looking->look->trouble, sizeof(looking->look->trouble), "%s: %s", what, name);
 }
 
+static void own_extents(Looking *looking)
+{
+	const Disk *disk = looking->disk;
+
+	for (unsigned k = 0; disk->grows_at && k < EXTENTS_MAX && disk->units[UNIT_LINK + k] != 0; k++) {
+		uint32_t cluster = disk->units[UNIT_LINK + k];
+
+		if (disk->units[UNIT_FAT + cluster] == FAT_FREE || looking->owners[cluster])
+			trouble(looking, "it lies in a free or a shared cluster", "a folder");
+		looking->owners[cluster] = UINT16_MAX;
+	}
+}
+
 /* Follows an entry's chain; false where it is torn, shared or free. */
 static bool own_clusters(Looking *looking, const DiskEntry *entry)
 {
@@ -158,6 +171,7 @@ void oracle_look(const World *world, const Disk *disk, bool allocated, Look *ret
 	static uint8_t bytes[READ_MAX];
 
 	memset(ret, 0, sizeof(*ret));
+	own_extents(&looking);
 	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
 		unsigned position = 0;
 		DiskEntry entry;
@@ -218,6 +232,11 @@ void oracle_fill(Disk *disk)
 {
 	uint32_t filler = content_damaged(0);
 
+	for (unsigned k = 0; disk->grows_at && k < EXTENTS_MAX; k++)
+		if (disk->units[UNIT_FAT + disk->units[UNIT_LINK + k]] == FAT_FREE)
+			memset(&disk->units[unit_of_slot(DIRECTORY_USER * SLOTS_PER_DIRECTORY +
+							 disk->grows_at + k * EXTENT_SLOTS)],
+				0, EXTENT_SLOTS * sizeof(disk->units[0]));
 	for (unsigned c = 1; c < disk->clusters; c++)
 		if (disk->units[UNIT_FAT + c] == FAT_FREE)
 			for (unsigned s = 0; s < SECTORS_PER_CLUSTER; s++)

@@ -81,7 +81,7 @@ int world_init_keys(void)
 
 /* ---- names of scenarios ---- */
 
-static const char *const kinds[] = {"encrypt", "noscrub", "decrypt", "first"};
+static const char *const kinds[] = {"encrypt", "noscrub", "decrypt", "first", "growing"};
 static const char *const folders[] = {"one", "two"};
 static const char *const spaces[] = {"roomy", "full"};
 static const char *const lengths[] = {"short", "long"};
@@ -90,6 +90,7 @@ void scenario_name(const Scenario *scenario, char ret[80])
 {
 	const char *kind = scenario->kind == TRANSACTION_DECRYPT ? kinds[2]
 			   : scenario->first                     ? kinds[3]
+			   : scenario->growing                   ? kinds[4]
 								 : kinds[!scenario->scrub];
 
 	(void)snprintf(ret, 80, "%s.%s.%s.%s.%u.%s", kind, folders[scenario->two_folders],
@@ -99,16 +100,17 @@ void scenario_name(const Scenario *scenario, char ret[80])
 
 bool scenario_parse(const char *name, Scenario *ret)
 {
-	for (unsigned i = 0; i < 4 * 2 * 2 * 2 * 3 * RECOVERY_MODE_MAX; i++) {
+	for (unsigned i = 0; i < 5 * 2 * 2 * 2 * 3 * RECOVERY_MODE_MAX; i++) {
 		Scenario scenario = {
-			.kind = i % 4 == 2 ? TRANSACTION_DECRYPT : TRANSACTION_ENCRYPT,
-			.scrub = i % 4 == 0 || i % 4 == 3,
-			.first = i % 4 == 3,
-			.two_folders = i / 4 % 2,
-			.near_full = i / 8 % 2,
-			.long_names = i / 16 % 2,
-			.batches = i / 32 % 3 + 1,
-			.mode = (RecoveryMode)(i / 96),
+			.kind = i % 5 == 2 ? TRANSACTION_DECRYPT : TRANSACTION_ENCRYPT,
+			.scrub = i % 5 != 1 && i % 5 != 2,
+			.first = i % 5 == 3,
+			.growing = i % 5 == 4,
+			.two_folders = i / 5 % 2,
+			.near_full = i / 10 % 2,
+			.long_names = i / 20 % 2,
+			.batches = i / 40 % 3 + 1,
+			.mode = (RecoveryMode)(i / 120),
 		};
 		char text[80];
 
@@ -279,6 +281,13 @@ void world_make(World *world, const Scenario *scenario)
 		execution_end(execution);
 		free(execution);
 		world->scenario = *scenario;
+	}
+	if (scenario->growing) {
+		unsigned first = DIRECTORY_USER * SLOTS_PER_DIRECTORY, slots = SLOTS_PER_DIRECTORY;
+
+		while (world->start.units[unit_of_slot(first + slots - 1)] == CONTENT_ZERO)
+			slots--;
+		world->start.grows_at = slots;
 	}
 	if (scenario->near_full) {
 		unsigned free_clusters = 0;

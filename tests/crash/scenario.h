@@ -19,7 +19,8 @@
 typedef struct Scenario {
 	TransactionKind kind;
 	bool scrub;
-	bool first; /* there is no journal yet, and what is free was used before */
+	bool first;   /* there is no journal yet, and what is free was used before */
+	bool growing; /* exFAT's bitmap, and a folder that every new file makes grow */
 	bool two_folders;
 	bool near_full;
 	bool long_names;
