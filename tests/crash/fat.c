@@ -202,40 +202,6 @@ static uint32_t chain_at(const Fs *fs, uint32_t start, unsigned n)
 	return cluster == FAT_END ? 0 : cluster;
 }
 
-VolumeState fs_check(const Fs *fs)
-{
-	const Disk *disk = fs->disk;
-	bool taken[CLUSTERS_MAX] = {0};
-	VolumeState state = VOLUME_SOUND;
-
-	if (disk->grows_at == 0)
-		return VOLUME_SOUND;
-	for (unsigned k = 0; k < EXTENTS_MAX && disk->units[UNIT_LINK + k] != 0; k++) {
-		uint32_t c = disk->units[UNIT_LINK + k];
-
-		if (disk->units[UNIT_FAT + c] == FAT_FREE || taken[c])
-			return VOLUME_DAMAGED;
-		taken[c] = true;
-	}
-	for (DirectoryId d = DIRECTORY_ROOT; d < DIRECTORY_MAX; d++) {
-		unsigned position = 0;
-		DiskEntry entry;
-
-		while (disk_next_entry(disk, d, &position, &entry)) {
-			uint32_t c = entry.entry.start, n = 0;
-
-			for (; c != 0 && c < disk->clusters; c = disk->units[UNIT_FAT + c], n++) {
-				if (taken[c])
-					return VOLUME_DAMAGED;
-				taken[c] = true;
-			}
-			if ((n > 0 && c != FAT_END) || n * CLUSTER_SIZE < entry.entry.size)
-				state = VOLUME_TORN;
-		}
-	}
-	return state;
-}
-
 /* ---- names ---- */
 
 static bool alias_is_taken(const Fs *fs, DirectoryId directory, const char *alias)

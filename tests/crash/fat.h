@@ -123,9 +123,6 @@ bool fs_is_busy(const Fs *fs, DirectoryId directory, const char *name);
 
 unsigned fs_free_clusters(const Fs *fs);
 
-/* What a look at the allocation says, where a folder grows: as the node helper's look at exFAT. */
-VolumeState fs_check(const Fs *fs);
-
 /* The core under the table. */
 int fs_lookup(Fs *fs, DirectoryId directory, const char *name); /* an inode, referenced; folders: -EISDIR */
 int fs_create(Fs *fs, DirectoryId directory, const char *name); /* likewise; the name must be new */
