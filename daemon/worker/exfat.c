@@ -32,6 +32,7 @@
 #define BUFFER_SIZE  65536
 #define FAT_SIZE     4096
 #define STEP_ENTRIES 8192
+#define FOLDERS_MAX  ((size_t)1 << 22) /* that wait to be read: 128 MiB */
 #define WHOLE_CHAIN  UINT64_MAX
 
 typedef struct Chain {
@@ -39,6 +40,11 @@ typedef struct Chain {
 	uint64_t size; /* bytes; WHOLE_CHAIN: as long as the chain is */
 	bool contiguous;
 } Chain;
+
+typedef struct Folder {
+	Chain chain;
+	uint64_t clusters;
+} Folder;
 
 /* A file's entries, which may reach over clusters. */
 typedef struct EntrySet {
@@ -65,11 +71,11 @@ struct ExfatCheck {
 	uint64_t claimed; /* clusters, in this pass */
 	Chain bitmap;
 
-	Chain *folders; /* to be read yet */
+	Folder *folders; /* to be read yet */
 	size_t n_folders, allocated;
 
 	bool reading; /* a folder */
-	Chain folder;
+	Folder folder;
 	uint32_t cluster;
 	uint64_t left;  /* clusters of it, with this one */
 	size_t offset;  /* in the cluster: what follows the buffer */
@@ -202,20 +208,28 @@ static uint64_t claim_chain(ExfatCheck *check, const Chain *chain, bool folder)
 
 /* ---- folders ---- */
 
+/* Claims it at once, so that no more of them can wait than there are clusters, whatever a hostile drive says.
+ */
 static int push_folder(ExfatCheck *check, const Chain *chain)
 {
-	int r = array_grow(&check->folders, &check->allocated, check->n_folders + 1, sizeof(*check->folders));
+	uint64_t clusters = claim_chain(check, chain, true);
+	int r;
 
+	if (clusters == 0)
+		return 0;
+	if (check->n_folders == FOLDERS_MAX)
+		return -ENOMEM;
+	r = array_grow(&check->folders, &check->allocated, check->n_folders + 1, sizeof(*check->folders));
 	if (r >= 0)
-		check->folders[check->n_folders++] = *chain;
+		check->folders[check->n_folders++] = (Folder){*chain, clusters};
 	return r;
 }
 
 static void open_folder(ExfatCheck *check)
 {
 	check->folder = check->folders[--check->n_folders];
-	check->left = claim_chain(check, &check->folder, true);
-	check->cluster = check->folder.first;
+	check->left = check->folder.clusters;
+	check->cluster = check->folder.chain.first;
 	check->offset = check->at = check->end = 0;
 	check->set = (EntrySet){0};
 	check->reading = true;
@@ -229,7 +243,7 @@ static const uint8_t *next_entry(ExfatCheck *check)
 
 	if (check->at == check->end) {
 		if (check->offset == cluster_size && check->left > 0) {
-			check->cluster = next_cluster(check, &check->folder, check->cluster);
+			check->cluster = next_cluster(check, &check->folder.chain, check->cluster);
 			check->offset = 0;
 			check->left--;
 		}
@@ -307,7 +321,7 @@ static int look_at_entry(ExfatCheck *check, const uint8_t *entry)
 		return 0;
 	case ENTRY_BITMAP:
 	case ENTRY_UPCASE:
-		if (check->folder.first != check->root)
+		if (check->folder.chain.first != check->root)
 			return 0;
 		chain = chain_of(entry, false);
 		if (entry[0] == ENTRY_BITMAP)
