@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "engine/classify.h"
+#include "engine/classify-case.h"
 
-#include "engine/form.h"
 #include "util/memory.h"
 
 #include <errno.h>
@@ -9,22 +8,6 @@
 #include <sodium.h>
 
 #define READ_FLAGS (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOATIME)
-
-typedef struct Case {
-	Run *run;
-	Finding *finding;
-	Workspace *workspace;
-	Strays *strays;
-	Directory *directory;
-	Form source, new;
-	const ScrubKey *scrub_key;
-	Workspace scratch;                /* for the form that is compared with the one being decrypted */
-	bool zeros_explain;               /* a hole that was never written counts as ours */
-	bool learned;                     /* the tag is what the new file itself says, no record */
-	uint8_t last_tag[SUITE_TAG_SIZE]; /* of the encrypted form that was whole */
-	bool abandoned;                   /* the new file, trusted, was being taken away again */
-	bool writable; /* the plaintext of the encrypted form, once that has been looked at, is */
-} Case;
 
 static void decide(Case *c, Action action, Reason reason)
 {
@@ -119,9 +102,7 @@ static int inspect_plain(void *userdata, uint64_t offset, const uint8_t *plain, 
 	return memcmp(bytes, plain, size) == 0 ? 0 : -ESTALE;
 }
 
-/* 0: every sector of the plain form is the encrypted one's, or ours otherwise; -ESTALE: not; another errno:
- * the encrypted form is not whole, or one cannot be read. */
-static int compare_forms(Case *c, const Form *cipher)
+int compare_forms(Case *c, const Form *cipher)
 {
 	_cleanup_cipherfile_ Cipherfile *file = NULL;
 	Stream stream;
@@ -141,10 +122,7 @@ static int compare_forms(Case *c, const Form *cipher)
 
 /* ---- an interrupted encrypt: the source is plain, the new file encrypted ---- */
 
-/* Whose encrypted form a stray is. 1: this finding's; 0: another's, or it cannot be told; -EBADMSG: nobody's,
- * it has no head. Reads no more than its first cluster: what follows may be a torn chain, and meeting one
- * turns the filesystem read-only. */
-static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
+int head_path(Case *c, const char *name, uint64_t size_of_file, char **ret_path)
 {
 	const Volume *volume = c->run->volume;
 	const ReplacementContext *context = &c->run->context;
@@ -152,11 +130,11 @@ static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
 	_cleanup_attributes_ Attributes *attributes = NULL;
 	size_t size = MIN(context->cluster, (size_t)SEGMENT_SEALED), head_size;
 	uint8_t *bytes = c->workspace->sealed;
-	const char *wanted;
 	Reason reason;
 	ssize_t n;
 	int fd, r;
 
+	*ret_path = NULL;
 	fd = volume->vfs->open(volume->vfs, c->directory->fd, name, READ_FLAGS | context->medium_flags, 0);
 	if (fd < 0)
 		return 0;
@@ -179,8 +157,20 @@ static int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
 	r = cipherfile_check_size(file, attributes, size_of_file);
 	if (r < 0)
 		return r;
-	wanted = context->encrypting ? c->finding->entry->path : c->finding->replacement->entry.new_name;
-	return strcmp(context->encrypting ? attributes->path : name_of_path(attributes->path), wanted) == 0;
+	*ret_path = strdup(attributes->path);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
+int head_is_of_this(Case *c, const char *name, uint64_t size_of_file)
+{
+	_cleanup_free_ char *path = NULL;
+	int r = head_path(c, name, size_of_file, &path);
+
+	if (r < 0 || !path)
+		return r;
+	if (c->run->context.encrypting)
+		return strcmp(path, c->finding->entry->path) == 0;
+	return strcmp(name_of_path(path), c->finding->replacement->entry.new_name) == 0;
 }
 
 /* Whether a scrub, and nobody else, has made the source longer: by the mark it leaves on its entry, or, where
@@ -358,8 +348,7 @@ static int decide_encrypt(Case *c)
 
 /* ---- an interrupted decrypt: the source is encrypted, the new file plain ---- */
 
-/* Whether nobody but us has written to the new file. */
-static bool new_is_ours(Case *c)
+bool new_is_ours(Case *c)
 {
 	const JournalEntry *entry = c->finding->entry;
 	int r;
@@ -391,8 +380,7 @@ static void decide_decrypt_untrusted(Case *c)
 		decide(c, ACTION_KEEP, REASON_EDITED);
 }
 
-/* Whether the new plaintext is the recorded one, and no longer. A negative errno: it cannot be read. */
-static int plain_is_as_written(Case *c)
+int plain_is_as_written(Case *c)
 {
 	uint64_t size = c->finding->entry->new_size;
 
@@ -418,114 +406,6 @@ static void decide_decrypt_trusted(Case *c)
 
 /* ---- */
 
-/* Whether a stray is what a torn creation, or a torn deletion, left of a new file that is not trusted. */
-static bool stray_is_new(Case *c, const char *stray)
-{
-	const JournalEntry *entry = c->finding->entry;
-	int r;
-
-	/* A name that is durable is torn by a deletion alone: the run had left the file out, as it may until
-	 * its source is scrubbed. */
-	if (c->finding->trusted) {
-		if (!c->source.present || c->run->context.scrub)
-			return false;
-		if (c->run->context.encrypting)
-			c->abandoned = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size) == 1;
-		else
-			c->abandoned = plain_is_as_written(c) > 0;
-		return c->abandoned;
-	}
-	if (c->run->context.encrypting) {
-		r = head_is_of_this(c, stray, (uint64_t)c->new.st.st_size);
-		return r == 1 || r == -EBADMSG;
-	}
-	/* Torn in its data too, nothing of it can be told from what lay there before. */
-	return (uint64_t)c->new.st.st_size == entry->new_size || (c->source.present && new_is_ours(c));
-}
-
-/* Whether a stray is what a torn deletion left of the source, its new file being whole and trusted. */
-static bool stray_is_source(Case *c, const char *stray)
-{
-	const JournalEntry *entry = c->finding->entry;
-
-	if (!c->finding->trusted || !c->new.present)
-		return false;
-	if (!c->run->context.encrypting)
-		return head_is_of_this(c, stray, (uint64_t)c->source.st.st_size) != 0;
-	if ((uint64_t)c->source.st.st_size < entry->size ||
-		(uint64_t)c->source.st.st_size - entry->size > c->run->context.cluster)
-		return false;
-	/* Where it cannot be read its clusters were given back already: it is named, and waits for a repair.
-	 */
-	return compare_forms(c, &c->new) != -ESTALE;
-}
-
-/* Looks for a form under an alias that a torn long name left. Decides whose it is by `is_it`. */
-static int find_stray(Case *c, Form *form, const char *name, bool (*is_it)(Case *c, const char *stray),
-	const char **ret_stray)
-{
-	const Vfs *vfs = c->run->volume->vfs;
-	const char *stray;
-	size_t position = 0;
-	int r;
-
-	*ret_stray = NULL;
-	r = strays_load(c->strays, vfs, c->directory);
-	while (r >= 0 && (stray = strays_next(c->strays, name, &position))) {
-		form_close(vfs, form);
-		r = form_open(vfs, c->directory, stray, form);
-		if (r < 0 || !form->present || !is_it(c, stray))
-			continue;
-		*ret_stray = stray;
-		return 0;
-	}
-	form_close(vfs, form);
-	*form = (Form){.fd = -1};
-	return r;
-}
-
-static int open_forms(Case *c)
-{
-	Finding *finding = c->finding;
-	Replacement *replacement = finding->replacement;
-	const Vfs *vfs = c->run->volume->vfs;
-	const char *stray;
-	int r;
-
-	r = form_open(vfs, c->directory, replacement->name, &c->source);
-	if (r >= 0)
-		r = form_open(vfs, c->directory, replacement->entry.new_name, &c->new);
-	if (r < 0)
-		return r;
-	if (!c->new.present) {
-		form_close(vfs, &c->new);
-		r = find_stray(c, &c->new, replacement->entry.new_name, stray_is_new, &stray);
-		if (r < 0)
-			return r;
-		if (stray) {
-			char *alias = strdup(stray);
-
-			if (!alias)
-				return -ENOMEM;
-			free(replacement->entry.new_name);
-			replacement->entry.new_name = alias;
-			strays_remove(c->strays, stray);
-		}
-	}
-	if (!c->source.present) {
-		form_close(vfs, &c->source);
-		r = find_stray(c, &c->source, replacement->name, stray_is_source, &stray);
-		if (r < 0)
-			return r;
-		if (stray) {
-			strcpy(finding->source_alias, stray);
-			replacement->name = finding->source_alias;
-			strays_remove(c->strays, stray);
-		}
-	}
-	return 0;
-}
-
 /* What this record intends, a newer one that was lost may have sealed, and the source have been scrubbed
  * then: by the tag that the new file alone still tells. If that is not whole, nothing was sealed. */
 static void learn_tag(Case *c, ScrubKey *key)
@@ -542,12 +422,15 @@ static void learn_tag(Case *c, ScrubKey *key)
 	c->learned = true;
 }
 
-int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
+int classify(Run *run, Finding *findings, size_t n, size_t i, Strays *strays, Workspace *workspace)
 {
+	Finding *finding = &findings[i];
 	const Vfs *vfs = run->volume->vfs;
 	_cleanup_directory_ Directory *directory = NULL;
 	Case c = {.run = run,
 		.finding = finding,
+		.all = findings,
+		.n = n,
 		.strays = strays,
 		.workspace = workspace,
 		.source = {.fd = -1},
@@ -571,7 +454,7 @@ int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 	if (r >= 0)
 		r = replacement_adopt(directory, finding->entry, &finding->replacement);
 	if (r >= 0)
-		r = open_forms(&c);
+		r = case_open_forms(&c);
 	if (r >= 0) {
 		finding->replacement->source = c.source.st;
 		finding->replacement->found_new = c.new.st;
@@ -586,6 +469,8 @@ int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace)
 			decide_decrypt_trusted(&c);
 		else
 			decide_decrypt_untrusted(&c);
+		if (finding->leftover)
+			finding->restore = false;
 	}
 	form_close(vfs, &c.source);
 	form_close(vfs, &c.new);

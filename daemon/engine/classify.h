@@ -21,6 +21,7 @@ typedef struct Finding {
 	bool trusted;  /* a barrier has passed since its new file was written */
 	bool promoted; /* as its source's scrub pattern proves, not the journal */
 	bool restore;  /* the source is whole, but a scrub left its size, time or mode on it */
+	bool leftover; /* another stray of a file that has been decided about */
 	size_t order;
 	Action action;
 	Reason reason; /* why it is named; REASON_INVALID: it is not */
@@ -28,7 +29,8 @@ typedef struct Finding {
 	char source_alias[STRAY_NAME_MAX]; /* where only that is left of the source's name */
 } Finding;
 
-/* Decides, writing nothing. Fills action, reason, trusted (a source that carries its scrub pattern proves
- * that its barrier was passed) and replacement. A negative errno ends the recovery: the drive is gone, no
- * memory. `strays` is kept from one finding to the next. */
-int classify(Run *run, Finding *finding, Strays *strays, Workspace *workspace);
+/* Decides about findings[i] of n, writing nothing. Fills action, reason, trusted (a source that carries its
+ * scrub pattern proves that its barrier was passed) and replacement. A negative errno ends the recovery: the
+ * drive is gone, no memory. `strays` is kept from one finding to the next. What others have claimed is
+ * theirs. */
+int classify(Run *run, Finding *findings, size_t n, size_t i, Strays *strays, Workspace *workspace);

@@ -276,6 +276,53 @@ static Outcome stays_pending(Recovery *recovery, int error)
 	return outcome == OUTCOME_DRIVE_GONE ? outcome : OUTCOME_INTERRUPTED;
 }
 
+static int classify_one(Recovery *recovery, size_t i)
+{
+	if (run_cancelled(&recovery->run))
+		return -ECANCELED;
+	return classify(
+		&recovery->run, recovery->findings, recovery->n, i, &recovery->strays, &recovery->workspace);
+}
+
+/* A folder may hold more torn names than one for each file that misses its own: which is whose cannot always
+ * be told, and each goes that may be some file's whose source is whole. */
+static int classify_leftovers(Recovery *recovery, size_t of)
+{
+	const Finding *first = &recovery->findings[of];
+	int r = 0;
+
+	while (r >= 0 && !first->trusted && recovery->n < recovery->allocated &&
+		(first->action == ACTION_NONE || first->action == ACTION_DROP_NEW)) {
+		Finding *more = &recovery->findings[recovery->n];
+
+		*more = (Finding){.entry = first->entry, .leftover = true, .order = recovery->n};
+		recovery->n++;
+		r = classify_one(recovery, recovery->n - 1);
+		if (r >= 0 && more->action != ACTION_NONE)
+			continue;
+		replacement_free(more->replacement);
+		recovery->n--;
+		break;
+	}
+	return r;
+}
+
+static int classify_all(Recovery *recovery)
+{
+	size_t n = recovery->n;
+	int r;
+
+	/* Room for leftovers: findings must not move any more. */
+	r = array_grow(&recovery->findings, &recovery->allocated, 2 * n + 1, sizeof(*recovery->findings));
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		r = classify_one(recovery, i);
+		run_advance(&recovery->run, 1, 0);
+	}
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = classify_leftovers(recovery, i);
+	return r;
+}
+
 static Outcome recover(Recovery *recovery, bool followed, bool *ret_settled)
 {
 	Run *run = &recovery->run;
@@ -295,12 +342,8 @@ static Outcome recover(Recovery *recovery, bool followed, bool *ret_settled)
 		r = workspace_init(&recovery->workspace);
 	if (r >= 0)
 		run_set_totals(run, recovery->n, 0);
-	for (size_t i = 0; i < recovery->n && r >= 0; i++) {
-		r = run_cancelled(run)
-			    ? -ECANCELED
-			    : classify(run, &recovery->findings[i], &recovery->strays, &recovery->workspace);
-		run_advance(run, 1, 0);
-	}
+	if (r >= 0)
+		r = classify_all(recovery);
 	if (r < 0)
 		return stays_pending(recovery, r);
 	if (run->options->dry_run) {

@@ -115,15 +115,8 @@ const char *strays_next(const Strays *strays, const char *name, size_t *position
 	while (*position < strays->n) {
 		const char *stray = strays->names[(*position)++];
 
-		if (*stray && may_be_alias(stray, name))
+		if (may_be_alias(stray, name))
 			return stray;
 	}
 	return NULL;
-}
-
-void strays_remove(Strays *strays, const char *stray)
-{
-	for (size_t i = 0; i < strays->n; i++)
-		if (strays->names[i] == stray)
-			strays->names[i][0] = 0;
 }

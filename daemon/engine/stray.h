@@ -25,6 +25,3 @@ int strays_load(Strays *strays, const Vfs *vfs, Directory *directory);
 
 /* The next stray, from *position on, whose alias the filesystem may have made for `name`; NULL at the end. */
 const char *strays_next(const Strays *strays, const char *name, size_t *position);
-
-/* It was claimed: nobody else's. */
-void strays_remove(Strays *strays, const char *stray);

@@ -275,7 +275,8 @@ void judge_told(Explorer *explorer, const Disk *state, uint64_t where, const cha
 		execution_begin(execution, world, &rotten, NULL);
 		execution_recovery(execution);
 		show_execution(explorer, "recovery", execution);
-		if (!execution_named(execution, world->files[i].path))
+		if (execution->outcome != OUTCOME_FILESYSTEM_DAMAGED &&
+			!execution_named(execution, world->files[i].path))
 			explorer_violated(explorer, next, "nobody is told what the medium damaged");
 		execution_end(execution);
 	}

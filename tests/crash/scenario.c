@@ -144,7 +144,7 @@ static void put_file(Fs *fs, DirectoryId directory, const char *name, const uint
 {
 	int inode = fs_create(fs, directory, name);
 
-	fs->clock = FIRST_TIME + 100 * (int64_t)size;
+	fs->clock = FIRST_TIME + 100 * (int64_t)size + 10 * name[2];
 	if (inode < 0 || fs_write(fs, inode, bytes, size, 0) < 0)
 		abort();
 	fs_release(fs, inode);
@@ -176,7 +176,7 @@ static void name_file(const World *world, File *file, unsigned i)
 	if (world->scenario
 			.long_names) /* with its suffix the even ones are too long, the odd ones just fit */
 		length = i % 2 ? 100 : 252;
-	(void)snprintf(file->name, sizeof(file->name), "f%u-", i);
+	(void)snprintf(file->name, sizeof(file->name), "ph%u-", i);
 	for (size_t n = strlen(file->name); n + 4 < length; n++) {
 		file->name[n] = (char)('a' + n % 26);
 		file->name[n + 1] = 0;
@@ -199,7 +199,8 @@ static void make_files(World *world)
 		File *file = &world->files[i];
 
 		name_file(world, file, i);
-		file->size = sizes[i];
+		file->size = world->scenario.batches == 1 && i == 1 ? sizes[0]
+								    : sizes[i]; /* as large as another one */
 		randombytes_buf(file->bytes, file->size);
 		if (file->size > 1024) /* a user's zeros must not be mistaken for anything of ours */
 			memset(file->bytes + SECTOR_SIZE, 0, SECTOR_SIZE);
