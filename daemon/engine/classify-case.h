@@ -39,6 +39,10 @@ int compare_forms(Case *c, const Form *cipher);
 int head_path(Case *c, const char *name, uint64_t size_of_file, char **ret_path);
 int head_is_of_this(Case *c, const char *name, uint64_t size_of_file);
 
+/* Whether the plaintext of the encrypted source is one that its owner may write to: only that bears a mark.
+ */
+bool plain_is_writable(Case *c);
+
 /* Whether nobody but us has written to the new plaintext. */
 bool new_is_ours(Case *c);
 

@@ -5,21 +5,7 @@
 
 #include <errno.h>
 
-/* Whether this holds of another file that is not trusted. */
-static bool another_fits(const Case *c,
-	bool (*fits)(const Case *c, const JournalEntry *other, const char *path), const char *path)
-{
-	for (size_t i = 0; i < c->n; i++)
-		if (!c->all[i].trusted && c->all[i].entry != c->finding->entry &&
-			fits(c, c->all[i].entry, path))
-			return true;
-	return false;
-}
-
-static bool is_at(const Case *c _unused_, const JournalEntry *other, const char *path)
-{
-	return strcmp(other->path, path) == 0;
-}
+#define CLOCKS_DIFFER (24 * 60 * 60) /* seconds */
 
 static bool is_beside(const Case *c, const char *path)
 {
@@ -29,27 +15,51 @@ static bool is_beside(const Case *c, const char *path)
 	return (size_t)(name_of_path(path) - path) == folder && strncmp(own, path, folder) == 0;
 }
 
-/* It lies in the same folder, and was to have this size and time. */
-static bool is_as_recorded(const Case *c, const JournalEntry *other, const char *path _unused_)
-{
-	return is_beside(c, other->path) && form_is_as_recorded(&c->new, other->new_size, &other->new_mtime);
-}
-
-static bool is_claimed(const Case *c, const char *stray)
+/* Whether another listed file of the same folder was to have the size and time of what was found. */
+static bool is_as_anothers(const Case *c, bool trusted)
 {
 	for (size_t i = 0; i < c->n; i++) {
 		const Finding *other = &c->all[i];
 
-		if (other != c->finding && other->replacement && is_beside(c, other->entry->path) &&
-			(strcmp(other->replacement->entry.new_name, stray) == 0 ||
-				strcmp(other->source_alias, stray) == 0))
+		if (other->trusted == trusted && other->entry != c->finding->entry &&
+			is_beside(c, other->entry->path) &&
+			form_is_as_recorded(&c->new, other->entry->new_size, &other->entry->new_mtime))
 			return true;
 	}
 	return false;
 }
 
-/* The same of an encrypted one: by its head, or by the lack of one. A head of another file that is not
- * trusted either was left in the cluster by an earlier attempt: its source is there. */
+/* A head that names another file that is not trusted was left in the cluster by an earlier attempt: its
+ * source is there. */
+static bool is_redundant(const Case *c, const char *path)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const Finding *other = &c->all[i];
+
+		if (!other->trusted && (other->action == ACTION_NONE || other->action == ACTION_DROP_NEW) &&
+			strcmp(other->entry->path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Claimed by another, or one of its names: those of 8.3 look like aliases. */
+static bool is_anothers(const Case *c, const char *stray)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const Finding *other = &c->all[i];
+
+		if (other == c->finding || !is_beside(c, other->entry->path))
+			continue;
+		if (strcmp(other->entry->new_name, stray) == 0 ||
+			strcmp(name_of_path(other->entry->path), stray) == 0 ||
+			strcmp(other->source_alias, stray) == 0 ||
+			(other->replacement && strcmp(other->replacement->entry.new_name, stray) == 0))
+			return true;
+	}
+	return false;
+}
+
 static bool stray_is_new_cipher(Case *c, const char *stray)
 {
 	_cleanup_free_ char *path = NULL;
@@ -57,7 +67,18 @@ static bool stray_is_new_cipher(Case *c, const char *stray)
 
 	if (r < 0 || !path)
 		return r == -EBADMSG;
-	return is_at(c, c->finding->entry, path) || (c->finding->leftover && another_fits(c, is_at, path));
+	return strcmp(path, c->finding->entry->path) == 0 || (c->finding->leftover && is_redundant(c, path));
+}
+
+/* Read-only, as what is not complete: made in this run, so that it is no older than the encrypted file, but
+ * for clocks and time zones. */
+static bool stray_is_marked(Case *c)
+{
+	const JournalEntry *entry = c->finding->entry;
+
+	return c->run->context.unordered && !(c->new.st.st_mode & 0222) &&
+	       (uint64_t)c->new.st.st_size <= entry->new_size &&
+	       c->new.st.st_mtim.tv_sec >= entry->mtime.tv_sec - CLOCKS_DIFFER &&plain_is_writable(c);
 }
 
 /* Whether a stray is what a torn creation, or a torn deletion, left of a new file that is not trusted. */
@@ -79,11 +100,12 @@ static bool stray_is_new(Case *c, const char *stray)
 	if (c->run->context.encrypting)
 		return stray_is_new_cipher(c, stray);
 	/* Nothing is read that need not be: its chain may be torn, and another's. */
-	if (c->new.st.st_size == 0 || is_as_recorded(c, entry, NULL) ||
-		(c->run->context.unordered && !(c->new.st.st_mode & 0222) &&
-			(uint64_t)c->new.st.st_size <= entry->new_size))
+	if (is_as_anothers(c, true))
+		return false;
+	if (c->new.st.st_size == 0 || form_is_as_recorded(&c->new, entry->new_size, &entry->new_mtime) ||
+		stray_is_marked(c))
 		return true;
-	if (c->finding->leftover || another_fits(c, is_as_recorded, NULL))
+	if (c->finding->leftover || is_as_anothers(c, false))
 		return false;
 	/* Torn in its data too, nothing of it can be told from what lay there before. */
 	return (uint64_t)c->new.st.st_size == entry->new_size || (c->source.present && new_is_ours(c));
@@ -118,7 +140,7 @@ static int find_stray(Case *c, Form *form, const char *name, bool (*is_it)(Case 
 	*ret_stray = NULL;
 	r = strays_load(c->strays, vfs, c->directory);
 	while (r >= 0 && (stray = strays_next(c->strays, name, &position))) {
-		if (is_claimed(c, stray))
+		if (is_anothers(c, stray))
 			continue;
 		form_close(vfs, form);
 		r = form_open(vfs, c->directory, stray, form);

@@ -30,6 +30,14 @@ static int open_cipher(Case *c, const Form *cipher, Cipherfile **ret_file, Strea
 	return r;
 }
 
+bool plain_is_writable(Case *c)
+{
+	_cleanup_cipherfile_ Cipherfile *file = NULL;
+	Stream stream;
+
+	return c->source.present && open_cipher(c, &c->source, &file, &stream) >= 0 && c->writable;
+}
+
 /* Whether the encrypted form is whole, and the very one that was listed. */
 static bool cipher_is_whole(Case *c, const Form *cipher)
 {
@@ -412,8 +420,8 @@ static void learn_tag(Case *c, ScrubKey *key)
 {
 	JournalEntry *entry = c->finding->entry;
 
-	if (!c->run->context.scrub || c->finding->trusted || c->scrub_key || !c->source.present ||
-		!cipher_is_whole(c, &c->new))
+	if (!c->run->context.scrub || c->finding->trusted || c->finding->leftover || c->scrub_key ||
+		!c->source.present || !cipher_is_whole(c, &c->new))
 		return;
 	memcpy(entry->last_tag, c->last_tag, SUITE_TAG_SIZE);
 	memcpy(c->finding->replacement->entry.last_tag, c->last_tag, SUITE_TAG_SIZE);
@@ -455,7 +463,7 @@ int classify(Run *run, Finding *findings, size_t n, size_t i, Strays *strays, Wo
 		r = replacement_adopt(directory, finding->entry, &finding->replacement);
 	if (r >= 0)
 		r = case_open_forms(&c);
-	if (r >= 0) {
+	if (r >= 0 && (c.new.present || !finding->leftover)) {
 		finding->replacement->source = c.source.st;
 		finding->replacement->found_new = c.new.st;
 		finding->replacement->seen = c.new.present;

@@ -107,7 +107,7 @@ static int write_findings(Recovery *recovery, unsigned flags, bool pending_only)
 		for (size_t i = 0; i < recovery->n && r >= 0; i++) {
 			const Finding *finding = &recovery->findings[i];
 
-			if ((!pending_only || finding->action == ACTION_KEEP) &&
+			if ((pending_only ? finding->action == ACTION_KEEP : !finding->leftover) &&
 				finding->trusted == (trusted == 1))
 				r = journal_add(recovery->journal,
 					trusted ? JOURNAL_SCRUBBING : JOURNAL_SEALED, finding->entry);
@@ -179,7 +179,8 @@ static int settle(Recovery *recovery)
 			if (replacement_abandon(&run->context, finding->replacement) < 0)
 				keep_pending(finding, REASON_PENDING);
 		}
-		if (finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW)
+		if ((finding->action == ACTION_FINISH || finding->action == ACTION_DROP_NEW) &&
+			!finding->leftover)
 			run_count(run, COUNT_SETTLED, 1);
 	}
 	return volume->vfs->barrier(volume->vfs, volume->root_fd);
@@ -298,7 +299,7 @@ static int classify_leftovers(Recovery *recovery, size_t of)
 		*more = (Finding){.entry = first->entry, .leftover = true, .order = recovery->n};
 		recovery->n++;
 		r = classify_one(recovery, recovery->n - 1);
-		if (r >= 0 && more->action != ACTION_NONE)
+		if (r >= 0 && more->action == ACTION_DROP_NEW)
 			continue;
 		replacement_free(more->replacement);
 		recovery->n--;
@@ -318,7 +319,8 @@ static int classify_all(Recovery *recovery)
 		r = classify_one(recovery, i);
 		run_advance(&recovery->run, 1, 0);
 	}
-	for (size_t i = 0; i < n && r >= 0; i++)
+	/* Only FAT has aliases. */
+	for (size_t i = 0; recovery->run.context.unordered && i < n && r >= 0; i++)
 		r = classify_leftovers(recovery, i);
 	return r;
 }

@@ -110,8 +110,24 @@ static bool may_be_alias(const char *alias, const char *name)
 	return alias_dot && strlen(alias_dot + 1) == n;
 }
 
+/* A name of 8.3 in capitals has no long one that could be torn. */
+static bool is_short_name(const char *name)
+{
+	const char *dot = strchr(name, '.');
+	size_t stem = dot ? (size_t)(dot - name) : strlen(name);
+
+	if (stem == 0 || stem > 8 || (dot && (strchr(dot + 1, '.') || strlen(dot + 1) > 3)))
+		return false;
+	for (const char *c = name; *c; c++)
+		if (!isupper((unsigned char)*c) && !isdigit((unsigned char)*c) && !strchr(".~_-", *c))
+			return false;
+	return true;
+}
+
 const char *strays_next(const Strays *strays, const char *name, size_t *position)
 {
+	if (is_short_name(name))
+		return NULL;
 	while (*position < strays->n) {
 		const char *stray = strays->names[(*position)++];
 
