@@ -12,6 +12,7 @@
 #define FAT_FILE_MAX  ((uint64_t)UINT32_MAX)
 #define HELPERS       3
 #define SETTLING_TIME 3 /* seconds: FAT keeps times in steps of two */
+#define LOOKS         3 /* at a volume's allocation, while it does not look sound */
 
 static bool run_is_fat(const Run *run)
 {
@@ -420,20 +421,39 @@ Outcome run_outcome(const Run *run, int error)
 	}
 }
 
-Outcome run_check_volume(Run *run, VolumeQuestion question, VolumeState tolerated)
+/* One look: a VolumeState, or a negative errno. */
+static int look_at_volume(Run *run, VolumeQuestion question)
 {
 	const Vfs *vfs = run->volume->vfs;
 	int r;
 
 	while ((r = vfs->check(vfs, question)) == -EINPROGRESS) {
 		if (run_cancelled(run))
-			return OUTCOME_CANCELLED;
+			return -ECANCELED;
 		run_advance(run, 0, 0);
 		question = VOLUME_GO_ON;
 	}
-	if (r < 0)
-		return run_outcome(run, r);
-	return (VolumeState)r > tolerated ? OUTCOME_FILESYSTEM_DAMAGED : OUTCOME_DONE;
+	return r;
+}
+
+Outcome run_check_volume(Run *run, VolumeQuestion question, VolumeState tolerated)
+{
+	const Volume *volume = run->volume;
+	int r = 0;
+
+	/* The kernel writes a folder that has grown before it writes its size: what was found may be no more
+	 * than that. */
+	for (int i = 0; i < LOOKS; i++) {
+		if (i > 0)
+			r = volume->vfs->barrier(volume->vfs, volume->root_fd);
+		if (r >= 0)
+			r = look_at_volume(run, question);
+		if (r < 0)
+			return run_outcome(run, r);
+		if ((VolumeState)r <= tolerated)
+			return OUTCOME_DONE;
+	}
+	return OUTCOME_FILESYSTEM_DAMAGED;
 }
 
 Outcome run_final_outcome(const Run *run)

@@ -64,7 +64,7 @@ int run_free_space(const Run *run, uint64_t *ret_free);
 Outcome run_outcome(const Run *run, int error);
 
 /* Looks whether the filesystem's allocation can be relied on. FILESYSTEM_DAMAGED: it is worse than
- * `tolerated`; CANCELLED. */
+ * `tolerated`, behind barriers too; CANCELLED. */
 Outcome run_check_volume(Run *run, VolumeQuestion question, VolumeState tolerated);
 
 /* DONE, or PARTIAL where files were left out or moved. */

@@ -11,8 +11,8 @@
 #define BOOT_SIZE     512
 #define FIRST_CLUSTER 2
 #define LAST_CLUSTERS UINT32_C(0xfffffff5) /* no volume has more */
-#define CHAIN_END     UINT32_C(0xffffffff)
-#define NOT_CLEAN     0x0002 /* of the boot sector's volume flags */
+#define CHAIN_END     UINT32_C(0xfffffff8) /* and all above it */
+#define NOT_CLEAN     0x0002               /* of the boot sector's volume flags */
 
 #define ENTRY_SIZE      32
 #define ENTRY_END       0x00 /* and all behind it */
@@ -25,8 +25,8 @@
 #define CONTIGUOUS      0x02 /* of a stream's flags: the FAT says nothing of it */
 #define SECONDARY_LEAST 2    /* a stream, and a name */
 
-/* Clusters whose bits are looked at in one pass: two maps of 2 MiB, a pass for each half terabyte of the
- * usual clusters. */
+/* Clusters whose bits are looked at in one pass: two maps of 2 MiB, a pass for each two terabytes of the
+ * clusters that large volumes have. */
 #define WINDOW       (UINT32_C(1) << 24)
 #define MAP_SIZE     (WINDOW / 8)
 #define BUFFER_SIZE  65536
@@ -196,9 +196,9 @@ static uint64_t claim_chain(ExfatCheck *check, const Chain *chain, bool folder)
 		}
 		cluster = next_cluster(check, chain, cluster);
 	}
-	if (chain->size == WHOLE_CHAIN ? cluster != CHAIN_END : n < wanted)
+	if (chain->size == WHOLE_CHAIN ? cluster < CHAIN_END : n < wanted)
 		find(check, folder ? VOLUME_DAMAGED : VOLUME_TORN, "a chain breaks off at", cluster);
-	else if (!chain->contiguous && cluster != CHAIN_END)
+	else if (!chain->contiguous && cluster < CHAIN_END)
 		find(check, folder ? VOLUME_DAMAGED : VOLUME_TORN, "a chain leads to", cluster);
 	else if (folder && chain->size != WHOLE_CHAIN && n > wanted)
 		find(check, VOLUME_DAMAGED, "a folder's chain is longer than the folder, from cluster",
@@ -247,6 +247,8 @@ static const uint8_t *next_entry(ExfatCheck *check)
 			check->offset = 0;
 			check->left--;
 		}
+		if (check->left > 0 && !is_cluster(check, check->cluster))
+			find(check, VOLUME_TORN, "a folder cannot be read, at cluster", check->cluster);
 		if (check->left == 0 || !is_cluster(check, check->cluster))
 			return NULL;
 		check->at = 0;
@@ -267,7 +269,7 @@ static Chain chain_of(const uint8_t *entry, bool contiguous)
 {
 	return (Chain){
 		.first = get_le32(entry + 20),
-		.size = get_le64(entry + 24),
+		.size = MIN(get_le64(entry + 24), WHOLE_CHAIN - 1),
 		.contiguous = contiguous,
 	};
 }

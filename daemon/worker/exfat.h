@@ -17,7 +17,7 @@ typedef struct ExfatCheck ExfatCheck;
 /* Whether the volume says that it was unmounted cleanly, or is none of exFAT. */
 bool exfat_is_clean(int fd);
 
-/* -ENOTSUP: not exFAT, or one with two FATs, which Linux does not write. `fd` must stay open. */
+/* -ENOTSUP: not exFAT, or one with two FATs (TexFAT), which is not looked at. `fd` must stay open. */
 int exfat_check_new(int fd, ExfatCheck **ret);
 ExfatCheck *exfat_check_free(ExfatCheck *check);
 
